@@ -1,0 +1,2 @@
+//! The boot rows and the harness that runs them.
+#![forbid(unsafe_code)]
