@@ -1,1 +1,15 @@
-//! placeholder
+//! Everything the hypervisor decides.
+//!
+//! # Invariants
+//!
+//! - There is no unsafe code here, and no allocation.
+//! - Nothing a guest does makes this crate panic.
+//! - It knows no vendor's control structure: that is the hal's.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod apic;
+pub mod fault;
+pub mod hal;
+pub mod hyperv;
+pub mod processor;
