@@ -137,6 +137,10 @@ fn insert(path: &Path) -> io::Result<bool> {
     match rustix::system::finit_module(&file, c"", flags) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
+        // The file was opened, so it is not the file that does not exist (init_module(2)).
+        Err(Errno::NOENT) => Err(io::Error::other(
+            "a module that it needs is not in the image",
+        )),
         Err(error) => Err(error.into()),
     }
 }
