@@ -1,2 +1,39 @@
-//! placeholder
-fn main() {}
+//! The vmm: one process per machine. It brings the firmware, the chipset and the disks; the
+//! hypervisor brings the processors.
+//!
+//! - `vmm run FOLDER`: the machine that `machine.yaml` in the folder describes.
+//! - `vmm payload FILE`: a 64-bit ELF executable as the whole guest, entered in long mode.
+//! - `vmm prove-cpus`: shows that every CPU of the control domain is under the hypervisor.
+//!
+//! The map: [`machine`] puts a machine together, [`processor`] is the loop of one virtual
+//! processor, [`board`] is what answers at ports and unmapped memory, [`emulator`] executes the
+//! instruction behind a memory access, [`layout`] keeps the guest's memory map.
+//!
+//! What is absent: unsafe code; a reference into guest memory; a lock held while a guest runs;
+//! state that must be cleaned up when this process is killed.
+#![forbid(unsafe_code)]
+
+mod board;
+mod clock;
+mod command;
+mod layout;
+mod machine;
+mod memory;
+mod outcome;
+mod payload;
+mod processor;
+mod processors;
+mod prove;
+mod test_board;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match command::parse(std::env::args_os().skip(1)).and_then(command::execute) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("entente-vmm: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

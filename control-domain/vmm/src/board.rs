@@ -1,0 +1,35 @@
+//! What answers where no memory is: the chipset of a machine, or the few ports of a test payload.
+
+use crate::memory::BusMemory;
+use devices::{Outputs, Region};
+
+/// Everything outside the processors and the memory. Calls are made under one lock; none blocks
+/// for long except for a disk.
+pub trait Board: Send {
+    /// `IN` of 1, 2 or 4 bytes.
+    fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &BusMemory) -> u32;
+    /// `OUT` of 1, 2 or 4 bytes.
+    fn port_write(&mut self, port: u16, size: u8, value: u32, now_ns: u64, memory: &BusMemory);
+    /// A read of 1 to 8 bytes where nothing is mapped.
+    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64, memory: &BusMemory);
+    /// A write of 1 to 8 bytes where nothing writable is mapped.
+    fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &BusMemory);
+    /// The local APICs ended a level-triggered interrupt.
+    fn end_of_interrupt(&mut self, vector: u8);
+    /// The line from the 8259s.
+    fn interrupt_pending(&self) -> bool;
+    /// The bootstrap processor takes the interrupt of the 8259s.
+    fn acknowledge_interrupt(&mut self) -> u8;
+    /// Lets time pass.
+    fn advance(&mut self, now_ns: u64, memory: &BusMemory);
+    /// When `advance` must be called next.
+    fn next_deadline_ns(&self) -> Option<u64>;
+    /// What became due since the last time.
+    fn take_outputs(&mut self) -> Outputs;
+    /// What lies where now.
+    fn memory_layout(&self) -> Vec<Region>;
+    /// What the machine says about its end, when it powered off.
+    fn exit_code(&self) -> u8 {
+        0
+    }
+}

@@ -1,0 +1,303 @@
+//! A machine put together: memory, board, processors, and the threads that carry them.
+
+use crate::board::Board;
+use crate::clock::Clock;
+use crate::layout::{Change, PoolPlan};
+use crate::memory::BusMemory;
+use crate::outcome::Outcome;
+use crate::processor;
+use crate::processors::{ProcessorThread, in_mask};
+use devices::Region;
+use hypercall::{CallError, Calls, Pending};
+use hypervisor_abi::{ABI_VERSION, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, RunPage};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Frequency of the guests' local APIC timer before its divider: the one Hyper-V's guests see.
+const APIC_HZ: u64 = 200_000_000;
+
+/// A live machine, shared by the threads of its processors.
+pub struct Machine<C> {
+    /// The hypervisor's side.
+    pub calls: hypercall::Machine<C>,
+    /// Guest RAM.
+    pub memory: BusMemory,
+    /// The time.
+    pub clock: Clock,
+    plan: PoolPlan,
+    board: Mutex<BoardState>,
+    timer_bell: Condvar,
+    threads: Vec<ProcessorThread>,
+    stopping: AtomicBool,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+struct BoardState {
+    board: Box<dyn Board>,
+    /// What is mapped into the guest.
+    applied: Vec<Region>,
+    /// The line from the 8259s, as the hypervisor was told.
+    line: bool,
+    /// What the timer thread sleeps until.
+    timer_ns: Option<u64>,
+}
+
+impl<C: Calls + Sync> Machine<C> {
+    /// Creates the machine and its processors, and maps its memory. No processor runs yet.
+    ///
+    /// # Errors
+    /// As the hypervisor refuses it.
+    pub fn create(
+        calls: C,
+        memory: BusMemory,
+        plan: PoolPlan,
+        board: Box<dyn Board>,
+        clock: Clock,
+        processor_count: usize,
+    ) -> Result<Self, CallError> {
+        let mapping = memory.0.mapping();
+        let config = mapping.control_frame().config();
+        config.version.store(ABI_VERSION, Relaxed);
+        config
+            .processor_count
+            .store(processor_count as u32, Relaxed);
+        config.tsc_hz.store(clock.tsc_hz, Relaxed);
+        config.tsc_epoch.store(clock.epoch, Relaxed);
+        config.apic_hz.store(APIC_HZ, Relaxed);
+        config.flags.store(
+            if clock.stable {
+                CONFIG_REFERENCE_TSC
+            } else {
+                0
+            },
+            Relaxed,
+        );
+        let calls = hypercall::Machine::create(calls, mapping.user_address(0))?;
+        let machine = Self {
+            calls,
+            memory,
+            clock,
+            plan,
+            board: Mutex::new(BoardState {
+                board,
+                applied: Vec::new(),
+                line: false,
+                timer_ns: None,
+            }),
+            timer_bell: Condvar::new(),
+            threads: (0..processor_count)
+                .map(|_| ProcessorThread::default())
+                .collect(),
+            stopping: AtomicBool::new(false),
+            outcome: Mutex::new(None),
+        };
+        machine.apply_layout(&mut machine.lock())?;
+        for index in 0..processor_count as u32 {
+            machine.calls.create_processor(index, index)?;
+        }
+        Ok(machine)
+    }
+
+    /// Runs the machine until it ends, one thread per processor.
+    pub fn run(&self) -> Outcome {
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.serve_deadlines());
+            for index in 0..self.threads.len() {
+                scope.spawn(move || processor::run(self, index));
+            }
+        });
+        let outcome = self
+            .outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        outcome.unwrap_or_else(|| Outcome::Failed("all processors ended without a reason".into()))
+    }
+
+    /// Ends the machine's run; the first reason counts.
+    pub fn stop(&self, outcome: Outcome) {
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(outcome);
+        self.stopping.store(true, SeqCst);
+        for index in 0..self.threads.len() {
+            self.nudge(index);
+        }
+        self.timer_bell.notify_all();
+    }
+
+    /// Whether the machine is to end.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(SeqCst)
+    }
+
+    /// The run page of a processor.
+    pub fn run_page(&self, index: usize) -> &RunPage {
+        self.memory.0.mapping().control_frame().run_page(index)
+    }
+
+    /// The thread of a processor.
+    pub fn thread(&self, index: usize) -> &ProcessorThread {
+        &self.threads[index]
+    }
+
+    /// Tells processors what became pending for them.
+    pub fn deliver(&self, pending: Pending) {
+        for index in in_mask(pending.signal, self.threads.len()) {
+            self.kick(index);
+        }
+        for index in in_mask(pending.wake, self.threads.len()) {
+            self.threads[index].wake();
+        }
+    }
+
+    fn kick(&self, index: usize) {
+        self.run_page(index).exit_request.store(1, SeqCst);
+        self.threads[index].kick();
+    }
+
+    fn nudge(&self, index: usize) {
+        self.kick(index);
+        self.threads[index].wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Uses the board, and then does what became due from it before the guest runs on.
+    pub fn with_board<R>(&self, f: impl FnOnce(&mut dyn Board, u64, &BusMemory) -> R) -> R {
+        let mut state = self.lock();
+        let result = f(&mut *state.board, self.clock.now_ns(), &self.memory);
+        self.settle(&mut state);
+        result
+    }
+
+    /// The BIOS output of a person's keyboard or the like changed nothing here; see `with_board`.
+    fn settle(&self, state: &mut BoardState) {
+        let outputs = state.board.take_outputs();
+        if outputs.layout_changed
+            && let Err(error) = self.apply_layout(state)
+        {
+            self.stop(Outcome::Failed(format!(
+                "can't change the memory map: {error}"
+            )));
+        }
+        for message in outputs.messages {
+            match self
+                .calls
+                .assert_interrupt(message.address, message.data.into())
+            {
+                Ok(pending) => self.deliver(pending),
+                Err(error) => self.stop(Outcome::Failed(error.to_string())),
+            }
+        }
+        self.refresh_line(state);
+        if outputs.power_off {
+            self.stop(Outcome::PoweredOff(state.board.exit_code()));
+        } else if outputs.reset {
+            self.stop(Outcome::Reset);
+        }
+        if state.board.next_deadline_ns().unwrap_or(u64::MAX) < state.timer_ns.unwrap_or(u64::MAX) {
+            self.timer_bell.notify_one();
+        }
+    }
+
+    /// Brings the line of the 8259s to the bootstrap processor.
+    fn refresh_line(&self, state: &mut BoardState) {
+        let line = state.board.interrupt_pending();
+        if line != state.line {
+            state.line = line;
+            let extint = &self.run_page(0).extint;
+            if line {
+                extint.fetch_or(EXTINT_REQUEST, SeqCst);
+                self.nudge(0);
+            } else {
+                extint.fetch_and(!EXTINT_REQUEST, SeqCst);
+            }
+        }
+    }
+
+    /// The 8259s' vector, when the bootstrap processor takes it. Nothing if the request has gone.
+    pub fn acknowledge(&self) -> Option<u8> {
+        let mut state = self.lock();
+        let vector = state
+            .board
+            .interrupt_pending()
+            .then(|| state.board.acknowledge_interrupt());
+        // The hypervisor may have dropped the request when it asked: say it again if it stands.
+        state.line = false;
+        self.run_page(0).extint.store(0, SeqCst);
+        self.settle(&mut state);
+        vector
+    }
+
+    /// Makes the guest's memory map what the board says. Complete when this returns: no processor
+    /// runs under the old one.
+    fn apply_layout(&self, state: &mut BoardState) -> Result<(), CallError> {
+        let wanted = state.board.memory_layout();
+        let mapping = self.memory.0.mapping();
+        let mut old_map = 0;
+        for change in self.plan.changes(&state.applied, &wanted) {
+            match change {
+                Change::Remove { gpa, length } => {
+                    old_map |= self.calls.remove_memory(gpa, length)?
+                }
+                Change::Protect {
+                    gpa,
+                    length,
+                    access,
+                } => {
+                    old_map |= self.calls.protect_memory(gpa, length, access)?;
+                }
+                Change::Add {
+                    gpa,
+                    length,
+                    offset,
+                    access,
+                } => {
+                    self.calls
+                        .add_memory(mapping.user_address(offset), gpa, length, access)?;
+                }
+            }
+        }
+        state.applied = wanted;
+        while old_map != 0 && !self.stopping() {
+            in_mask(old_map, self.threads.len()).for_each(|index| self.kick(index));
+            std::thread::yield_now();
+            old_map = self.calls.sync_memory()?;
+        }
+        Ok(())
+    }
+
+    /// The thread of the board's own clocks.
+    fn serve_deadlines(&self) {
+        hypercall::set_timer_slack(1);
+        let mut state = self.lock();
+        while !self.stopping() {
+            let deadline = state.board.next_deadline_ns();
+            let wait = deadline.map_or(Duration::MAX, |ns| self.clock.until_ns(ns));
+            if wait.is_zero() {
+                let now = self.clock.now_ns();
+                state.board.advance(now, &self.memory);
+                self.settle(&mut state);
+                continue;
+            }
+            state.timer_ns = deadline;
+            state = match deadline {
+                Some(_) => {
+                    self.timer_bell
+                        .wait_timeout(state, wait)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .timer_bell
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}

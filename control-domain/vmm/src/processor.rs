@@ -1,0 +1,195 @@
+//! The loop of one virtual processor: run, answer the exit, run again.
+
+use crate::machine::Machine;
+use crate::outcome::Outcome;
+use hypercall::{Calls, Pending, ThreadTimer};
+use hypervisor_abi::{
+    Completion, EXTINT_VECTOR, ExitReason, IO_IN, IO_STRING, MEMORY_FETCH, MEMORY_WRITE, Registers,
+    RunPage,
+};
+use std::io;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// HV_STATUS_INVALID_CONNECTION_ID (TLFS): there is nobody behind any connection.
+const INVALID_CONNECTION: u64 = 0x12;
+
+/// Runs processor `index` on the calling thread until the machine stops.
+pub fn run<C: Calls + Sync>(machine: &Machine<C>, index: usize) {
+    if let Err(outcome) = Processor::new(machine, index).and_then(|mut processor| processor.run()) {
+        machine.stop(outcome);
+    }
+}
+
+struct Processor<'a, C> {
+    machine: &'a Machine<C>,
+    index: usize,
+    page: &'a RunPage,
+    timer: ThreadTimer,
+    /// The deadline that the timer is armed for, as a physical counter value.
+    armed: u64,
+}
+
+impl<'a, C: Calls + Sync> Processor<'a, C> {
+    fn new(machine: &'a Machine<C>, index: usize) -> Result<Self, Outcome> {
+        machine.thread(index).enter();
+        hypercall::set_timer_slack(1);
+        let timer = ThreadTimer::new().map_err(|e| no_timer(&e))?;
+        Ok(Self {
+            machine,
+            index,
+            page: machine.run_page(index),
+            timer,
+            armed: u64::MAX,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), Outcome> {
+        let thread = self.machine.thread(self.index);
+        loop {
+            // In this order: a kick from here on is seen by the hypervisor or ends the run.
+            self.page.exit_request.store(0, SeqCst);
+            thread.set_in_run(true);
+            if self.machine.stopping() {
+                return Ok(());
+            }
+            let reason = self.machine.calls.run(self.index as u32);
+            thread.set_in_run(false);
+            let reason =
+                reason.map_err(|e| Outcome::Failed(format!("processor {}: {e}", self.index)))?;
+            self.machine.deliver(Pending {
+                signal: self.page.signal.load(Relaxed),
+                wake: self.page.wake.load(Relaxed),
+            });
+            self.answer(reason)?;
+        }
+    }
+
+    fn answer(&mut self, reason: ExitReason) -> Result<(), Outcome> {
+        match reason {
+            ExitReason::Interrupted => return self.arm_timer(true),
+            ExitReason::Halted | ExitReason::WaitForStartup => {
+                let deadline = self.page.next_deadline.load(Relaxed);
+                let timeout =
+                    (deadline != u64::MAX).then(|| self.machine.clock.until_tsc(deadline));
+                self.machine.thread(self.index).block(timeout);
+            }
+            ExitReason::Io => self.port_access()?,
+            ExitReason::Memory => return Err(self.unexpected("memory access")),
+            ExitReason::EndOfInterrupt => {
+                let vector = self.data(0) as u8;
+                self.machine
+                    .with_board(|board, _, _| board.end_of_interrupt(vector));
+            }
+            ExitReason::ExternalInterrupt => {
+                if let Some(vector) = self.machine.acknowledge() {
+                    self.page
+                        .extint
+                        .fetch_or(EXTINT_VECTOR | u32::from(vector), SeqCst);
+                }
+            }
+            ExitReason::Hypercall => self.complete(Completion::Io, INVALID_CONNECTION),
+            ExitReason::Shutdown => {
+                let registers = describe(&self.page.registers.load());
+                return Err(Outcome::TripleFault(format!(
+                    "processor {} at {registers}",
+                    self.index
+                )));
+            }
+            ExitReason::Reset => return Err(Outcome::Reset),
+            ExitReason::Crash => self.report_crash(),
+            ExitReason::InvalidState => return Err(self.unexpected("state that can't be entered")),
+            ExitReason::Unsupported => return Err(self.unexpected("exit that is not supported")),
+        }
+        self.arm_timer(false)
+    }
+
+    /// Keeps the thread's timer at the processor's deadline. After an interrupt, which may have
+    /// been the timer's, it is set again: Linux's clock and the counter differ by a few ppm.
+    fn arm_timer(&mut self, again: bool) -> Result<(), Outcome> {
+        let deadline = self.page.next_deadline.load(Relaxed);
+        if deadline == self.armed && (!again || deadline == u64::MAX) {
+            return Ok(());
+        }
+        self.armed = deadline;
+        let delay = (deadline != u64::MAX).then(|| self.machine.clock.until_tsc(deadline));
+        self.timer.set(delay).map_err(|e| no_timer(&e))
+    }
+
+    fn data(&self, n: usize) -> u64 {
+        self.page.data[n].load(Relaxed)
+    }
+
+    fn complete(&self, completion: Completion, value: u64) {
+        self.page.data[0].store(value, Relaxed);
+        self.page.completion.store(completion as u32, Relaxed);
+    }
+
+    fn port_access(&mut self) -> Result<(), Outcome> {
+        let (port, size, flags, value) = (
+            self.data(0) as u16,
+            self.data(1) as u8,
+            self.data(2),
+            self.data(3),
+        );
+        if flags & IO_STRING != 0 {
+            return Err(self.unexpected("string port access"));
+        }
+        let value = self.machine.with_board(|board, now, memory| {
+            if flags & IO_IN != 0 {
+                board.port_read(port, size, now, memory)
+            } else {
+                board.port_write(port, size, value as u32, now, memory);
+                0
+            }
+        });
+        self.complete(Completion::Io, value.into());
+        Ok(())
+    }
+
+    fn report_crash(&self) {
+        let parameters: Vec<_> = (0..6).map(|n| format!("{:#x}", self.data(n))).collect();
+        eprintln!(
+            "entente-vmm: guest crash: processor {}: {}",
+            self.index,
+            parameters.join(" ")
+        );
+    }
+
+    fn unexpected(&self, what: &str) -> Outcome {
+        let data: Vec<_> = (0..5).map(|n| format!("{:#x}", self.data(n))).collect();
+        let access = match self.data(1) {
+            flags if flags & MEMORY_FETCH != 0 => " (fetch)",
+            flags if flags & MEMORY_WRITE != 0 => " (write)",
+            _ => "",
+        };
+        let registers = describe(&self.page.registers.load());
+        Outcome::Failed(format!(
+            "processor {}: {what}{access}: data {} at {registers}",
+            self.index,
+            data.join(" ")
+        ))
+    }
+}
+
+fn no_timer(error: &io::Error) -> Outcome {
+    Outcome::Failed(format!("can't set a timer for a processor: {error}"))
+}
+
+/// The registers that tell where a guest went wrong, on one line.
+pub fn describe(r: &Registers) -> String {
+    let gpr: Vec<_> = r.gpr.iter().map(|value| format!("{value:x}")).collect();
+    format!(
+        "cs:rip {:x}:{:x} rflags {:x} cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} efer {:x} cs base {:x} attributes {:x} gpr {}",
+        r.cs.selector,
+        r.rip,
+        r.rflags,
+        r.cr0,
+        r.cr2,
+        r.cr3,
+        r.cr4,
+        r.efer,
+        r.cs.base,
+        r.cs.attributes,
+        gpr.join(" ")
+    )
+}
