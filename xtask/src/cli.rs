@@ -1,13 +1,19 @@
 //! What can be typed after `cargo xtask`, and which file does it.
 
 use crate::context::Context;
+use crate::image::{self, Changes};
 use crate::packages;
+use crate::recipe::Recipe;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
+
+/// The recipe that is built when none is named.
+const RECIPE: &str = "first-light";
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTIONS]
 
+  image            build the disk image; --recipe NAME, --append WORDS
   packages NAME…   fetch distribution packages into the cache, with --dependencies all they need
 
 options of every command:
@@ -21,6 +27,7 @@ pub fn run() -> Result<()> {
         return Ok(());
     };
     match command.string()?.as_str() {
+        "image" => build_image(parser),
         "packages" => fetch(parser),
         other => bail!("there is no command {other}; `cargo xtask` lists them"),
     }
@@ -49,6 +56,30 @@ fn fetch(mut parser: lexopt::Parser) -> Result<()> {
             package.version,
             package.path.display()
         );
+    }
+    Ok(())
+}
+
+fn build_image(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut recipe, mut locked, mut changes) = (RECIPE.to_owned(), false, Changes::default());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Long("recipe") => recipe = parser.value()?.string()?,
+            Long("append") => changes.append.push(parser.value()?.string()?),
+            Long("without-hypervisor") => changes.without_hypervisor = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let context = Context::find(locked)?;
+    let recipe = Recipe::read(&context.root, &recipe)?;
+    let image = image::build(&context, &recipe, &changes)?;
+    let made = match changes.without_hypervisor {
+        true => [image.kernel, image.initramfs],
+        false => [image.unified, image.disk],
+    };
+    for path in made {
+        println!("{}", path.display());
     }
     Ok(())
 }

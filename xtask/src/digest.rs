@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
 use std::path::Path;
 
 /// SHA-256 as 64 hexadecimal digits.
@@ -14,8 +15,16 @@ pub fn of_file(path: &Path) -> Result<String> {
     let mut file =
         std::fs::File::open(path).with_context(|| format!("{} can't be opened", path.display()))?;
     let mut hasher = Sha256::new();
-    std::io::copy(&mut file, &mut hasher)
-        .with_context(|| format!("{} can't be read", path.display()))?;
+    let mut block = vec![0; 1 << 20];
+    loop {
+        let length = file
+            .read(&mut block)
+            .with_context(|| format!("{} can't be read", path.display()))?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&block[..length]);
+    }
     Ok(hex(&hasher.finalize()))
 }
 

@@ -14,8 +14,11 @@
 mod cli;
 mod context;
 mod digest;
+mod image;
 mod packages;
 mod progress;
+mod recipe;
+mod toolchain;
 
 use std::process::ExitCode;
 

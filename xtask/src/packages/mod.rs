@@ -224,3 +224,22 @@ pub fn unpack(deb: &Path, into: &Path) -> Result<()> {
     ensure!(status.success(), "{} can't be unpacked", deb.display());
     Ok(())
 }
+
+/// The folder of a package's files, unpacked once into the cache.
+pub fn unpacked(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
+    let fetched = store.fetch(&[name])?;
+    let package = fetched.first().context("nothing was fetched")?;
+    let stem = package.path.file_stem().unwrap_or_default();
+    let folder = context.cache.join("unpacked").join(stem);
+    if !folder.exists() {
+        let part = folder.with_extension("part");
+        if part.exists() {
+            std::fs::remove_dir_all(&part)
+                .with_context(|| format!("{} can't be removed", part.display()))?;
+        }
+        unpack(&package.path, &part)?;
+        std::fs::rename(&part, &folder)
+            .with_context(|| format!("{} can't be written", folder.display()))?;
+    }
+    Ok(folder)
+}
