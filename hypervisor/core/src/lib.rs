@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apic;
+pub mod decode;
 pub mod effect;
 pub mod fault;
 pub mod hal;
