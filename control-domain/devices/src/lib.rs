@@ -16,10 +16,14 @@
 pub mod block;
 pub mod bus;
 pub mod chipset;
+pub mod i8042;
 pub mod interrupts;
 pub mod ioapic;
 pub mod layout;
 pub mod pic;
+pub mod pit;
+pub mod rtc;
+pub mod uart;
 
 pub use block::{BlockBackend, BlockError};
 pub use bus::{
