@@ -1,10 +1,12 @@
 //! What can be typed after `cargo xtask`, and which file does it.
 
+use crate::boot;
 use crate::context::Context;
+use crate::doctor;
 use crate::image::{self, Changes};
 use crate::packages;
 use crate::recipe::Recipe;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use lexopt::prelude::*;
 
 /// The recipe that is built when none is named.
@@ -13,6 +15,18 @@ const RECIPE: &str = "first-light";
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTIONS]
 
+  boot             build everything and boot it in an emulator
+                   --headless             wait for the guest, print the time line, end
+                   --machine NAME|none    the machine to start
+                   --append WORDS         added to the control domain's command line
+                   --until REGEX          wait for this line alone
+                   --log FILE             where the serial line is written to
+                   --limit SECONDS        give a headless run up
+                   --firmware FILE        the UEFI firmware's code
+                   --emulator qemu        the only one yet
+                   --qemu-arg ARGUMENT    added to the emulator's command line
+                   --processors N, --memory MIB, --without-hypervisor
+  doctor           what is missing on this host; --install brings it
   image            build the disk image; --recipe NAME, --append WORDS
   packages NAME…   fetch distribution packages into the cache, with --dependencies all they need
 
@@ -27,6 +41,8 @@ pub fn run() -> Result<()> {
         return Ok(());
     };
     match command.string()?.as_str() {
+        "boot" => start(parser),
+        "doctor" => examine(parser),
         "image" => build_image(parser),
         "packages" => fetch(parser),
         other => bail!("there is no command {other}; `cargo xtask` lists them"),
@@ -82,4 +98,47 @@ fn build_image(mut parser: lexopt::Parser) -> Result<()> {
         println!("{}", path.display());
     }
     Ok(())
+}
+
+fn start(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut recipe, mut locked) = (RECIPE.to_owned(), false);
+    let mut options = boot::Options::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Long("recipe") => recipe = parser.value()?.string()?,
+            Long("headless") => options.headless = true,
+            Long("machine") => options.machine = Some(parser.value()?.string()?),
+            Long("append") => options.append.push(parser.value()?.string()?),
+            Long("until") => options.until = Some(parser.value()?.string()?),
+            Long("log") => options.log = Some(parser.value()?.into()),
+            Long("limit") => options.limit_seconds = Some(parser.value()?.parse()?),
+            Long("firmware") => options.firmware = Some(parser.value()?.into()),
+            Long("qemu-arg") => options.arguments.push(parser.value()?.string()?),
+            Long("processors") => options.processors = Some(parser.value()?.parse()?),
+            Long("memory") => options.memory_mib = Some(parser.value()?.parse()?),
+            Long("without-hypervisor") => options.without_hypervisor = true,
+            Long("emulator") => {
+                let emulator = parser.value()?.string()?;
+                ensure!(
+                    emulator == "qemu",
+                    "the emulator {emulator} is not supported, qemu is"
+                );
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let context = Context::find(locked)?;
+    boot::run(&context, &Recipe::read(&context.root, &recipe)?, &options)
+}
+
+fn examine(mut parser: lexopt::Parser) -> Result<()> {
+    let mut install = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("install") => install = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    doctor::run(&Context::find(false)?, install)
 }

@@ -11,9 +11,13 @@
 //! - It never links hypervisor code: it builds it, and talks to it over serial lines and files.
 #![forbid(unsafe_code)]
 
+mod boot;
 mod cli;
 mod context;
 mod digest;
+mod doctor;
+mod firmware;
+mod host;
 mod image;
 mod packages;
 mod progress;

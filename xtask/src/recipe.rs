@@ -78,6 +78,8 @@ pub struct Data {
     pub size_mib: u64,
     /// The partition's name in the GPT, by which init finds it.
     pub label: String,
+    /// The machine that is started when none is named.
+    pub machine: String,
 }
 
 fn musl() -> String {

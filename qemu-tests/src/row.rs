@@ -1,0 +1,150 @@
+//! Rows: one boot each, as data.
+
+use crate::watch::{Expectation, Limits};
+use anyhow::{Context as _, Result, ensure};
+use regex::Regex;
+use serde::{Deserialize, Deserializer};
+use std::path::Path;
+use std::time::Duration;
+
+/// When a row is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowSet {
+    /// By every `cargo xtask test`.
+    Test,
+    /// By the nightly matrix alone.
+    Matrix,
+}
+
+/// What is booted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// The image: the hypervisor, which starts the control domain.
+    #[default]
+    Image,
+    /// The control domain's kernel alone.
+    WithoutHypervisor,
+}
+
+/// One row.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Its name; that of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// One sentence: what it proves.
+    pub proves: String,
+    /// When it is run.
+    pub set: RowSet,
+    /// What is booted.
+    #[serde(default)]
+    pub boot: Boot,
+    /// Words added to the control domain's kernel command line.
+    #[serde(default)]
+    pub append: Vec<String>,
+    /// Whether the disk with the machines is there.
+    #[serde(default)]
+    pub data_disk: bool,
+    /// CPUs.
+    #[serde(default = "two")]
+    pub processors: u32,
+    /// RAM in MiB.
+    #[serde(default = "two_gib")]
+    pub memory_mib: u32,
+    /// Further arguments for the emulator.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Lines that must appear, in this order.
+    pub expect: Vec<Expectation>,
+    /// Lines that must not appear.
+    #[serde(default, deserialize_with = "patterns")]
+    pub forbid: Vec<Regex>,
+    /// Whether the PC must turn itself off at the end.
+    #[serde(default)]
+    pub until_off: bool,
+    /// CPU seconds of the emulator, as measured; four times as many are allowed.
+    pub cpu_seconds: u32,
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn two_gib() -> u32 {
+    2048
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let patterns = texts.iter().map(|text| Regex::new(text));
+    patterns
+        .collect::<Result<_, _>>()
+        .map_err(serde::de::Error::custom)
+}
+
+impl Row {
+    /// Reads one row's file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        let mut row: Self = serde_yaml::from_slice(&text)
+            .with_context(|| format!("{} is no row", path.display()))?;
+        ensure!(
+            !row.expect.is_empty() && row.cpu_seconds > 0,
+            "{}: a row expects something and names its measured CPU seconds",
+            path.display()
+        );
+        row.name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(row)
+    }
+
+    /// All rows of a folder, by name.
+    pub fn read_all(folder: &Path) -> Result<Vec<Self>> {
+        let entries = std::fs::read_dir(folder)
+            .with_context(|| format!("{} can't be read", folder.display()))?;
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry
+                .with_context(|| format!("{} can't be read", folder.display()))?
+                .path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths.iter().map(|path| Self::read(path)).collect()
+    }
+
+    /// Four times the measured CPU time; on the clock, twenty times, for shared machines.
+    pub fn limits(&self) -> Limits {
+        let measured = Duration::from_secs(self.cpu_seconds.into());
+        Limits {
+            cpu: measured * 4,
+            wall: (measured * 20).max(Duration::from_secs(120)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_this_crate_can_be_read() {
+        let rows = Row::read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rows")).unwrap();
+        assert!(!rows.is_empty());
+        for row in rows {
+            assert!(row.limits().cpu.as_secs() >= 4, "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask boot`: builds everything and boots it in an emulator.
+
+use crate::context::{Context, create_folder};
+use crate::image::{self, Changes, Image};
+use crate::recipe::Recipe;
+use crate::{firmware, host};
+use anyhow::{Context as _, Result, ensure};
+use qemu_tests::{Boot, Disk, Emulator, Expectation, Kernel, Limits, Report, Row, Watch};
+use regex::Regex;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What was asked for on the command line.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Wait for the expected lines, print the time line and end.
+    pub headless: bool,
+    /// A firmware's code.
+    pub firmware: Option<PathBuf>,
+    /// The machine to start; `none` for the control domain alone.
+    pub machine: Option<String>,
+    /// Words added to the kernel's command line.
+    pub append: Vec<String>,
+    /// Wait for this line alone.
+    pub until: Option<String>,
+    /// Arguments added to the emulator's.
+    pub arguments: Vec<String>,
+    /// Where the serial line is written to.
+    pub log: Option<PathBuf>,
+    /// The control domain's kernel alone.
+    pub without_hypervisor: bool,
+    /// CPUs.
+    pub processors: Option<u32>,
+    /// RAM in MiB.
+    pub memory_mib: Option<u32>,
+    /// Limit of a headless run, on the clock.
+    pub limit_seconds: Option<u64>,
+}
+
+/// The row whose lines a headless boot waits for.
+const ROW: &str = "qemu-tests/rows/first-light.yaml";
+
+/// Runs the command.
+pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> {
+    host::require(&["qemu-system-x86_64"])?;
+    let firmware = firmware::find(context, options.firmware.as_deref())?;
+    let row = Row::read(&context.root.join(ROW))?;
+    let alone = options.without_hypervisor || options.machine.as_deref() == Some("none");
+    let mut append = options.append.clone();
+    if !alone {
+        let machine = options.machine.as_deref().unwrap_or(&recipe.data.machine);
+        append.push(format!("entente.machine={machine}"));
+    }
+    let changes = Changes {
+        append,
+        without_hypervisor: options.without_hypervisor,
+    };
+    let image = image::build(context, recipe, &changes)?;
+    let boot = match options.without_hypervisor {
+        true => Boot::WithoutHypervisor,
+        false => Boot::Image,
+    };
+    let mut emulator = Emulator {
+        firmware,
+        processors: options.processors.unwrap_or(row.processors),
+        memory_mib: options.memory_mib.unwrap_or(row.memory_mib),
+        disks: Vec::new(),
+        kernel: None,
+        arguments: options.arguments.clone(),
+        folder: context.out.join("boot"),
+    };
+    insert_media(&mut emulator, &image, boot);
+    if !options.headless {
+        eprintln!("the serial console of the PC follows; control-A X turns it off");
+        return qemu_tests::start_interactive(&emulator);
+    }
+    let log = match &options.log {
+        Some(log) => log.clone(),
+        None => context.out.join("boot/serial.log"),
+    };
+    create_folder(&context.out.join("boot"))?;
+    let mut limits = row.limits();
+    if let Some(seconds) = options.limit_seconds {
+        limits = Limits {
+            cpu: Duration::from_secs(seconds.saturating_mul(row.processors.into())),
+            wall: Duration::from_secs(seconds),
+        };
+    }
+    let watch = Watch {
+        expect: match &options.until {
+            Some(until) => vec![awaited(until)?],
+            None => row.expect,
+        },
+        forbid: row.forbid,
+        until_off: row.until_off && options.until.is_none(),
+        log: Some(log.clone()),
+        show: false,
+    };
+    let report = qemu_tests::run(&emulator, &watch, limits)
+        .with_context(|| format!("the boot failed (whole serial log: {})", log.display()))?;
+    print_time_line(&report);
+    Ok(())
+}
+
+/// Puts what is booted into the emulated PC.
+pub fn insert_media(emulator: &mut Emulator, image: &Image, boot: Boot) {
+    match boot {
+        Boot::Image => emulator.disks.insert(
+            0,
+            Disk {
+                path: image.disk.clone(),
+                keep: false,
+            },
+        ),
+        Boot::WithoutHypervisor => {
+            emulator.kernel = Some(Kernel {
+                linux: image.kernel.clone(),
+                initramfs: image.initramfs.clone(),
+                command_line: image.command_line.clone(),
+            });
+        }
+    }
+}
+
+fn awaited(until: &str) -> Result<Expectation> {
+    let line = Regex::new(until).with_context(|| format!("--until {until} is no expression"))?;
+    ensure!(!until.is_empty(), "--until wants an expression");
+    Ok(Expectation {
+        line,
+        stage: Some(until.to_owned()),
+        send: None,
+    })
+}
+
+/// One line for each stage: when it was reached, and what the emulator had used by then.
+fn print_time_line(report: &Report) {
+    println!("{:<24} {:>9} {:>9}", "stage", "wall s", "CPU s");
+    for stamp in &report.stamps {
+        println!(
+            "{:<24} {:>9.1} {:>9.1}",
+            stamp.stage,
+            stamp.wall.as_secs_f64(),
+            stamp.cpu.as_secs_f64()
+        );
+    }
+}
