@@ -29,6 +29,8 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// The control domain's kernel alone.
     pub without_hypervisor: bool,
+    /// An executable in the hypervisor's place.
+    pub stub: Option<PathBuf>,
     /// CPUs.
     pub processors: Option<u32>,
     /// RAM in MiB.
@@ -54,6 +56,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
     let changes = Changes {
         append,
         without_hypervisor: options.without_hypervisor,
+        stub: options.stub.clone(),
     };
     let image = image::build(context, recipe, &changes)?;
     let boot = match options.without_hypervisor {

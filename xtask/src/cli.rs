@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --firmware FILE        the UEFI firmware's code
                    --emulator qemu        the only one yet
                    --qemu-arg ARGUMENT    added to the emulator's command line
-                   --processors N, --memory MIB, --without-hypervisor
+                   --processors N, --memory MIB, --without-hypervisor, --stub EFI
   doctor           what is missing on this host; --install brings it
   image            build the disk image; --recipe NAME, --append WORDS
   packages NAME…   fetch distribution packages into the cache, with --dependencies all they need
@@ -83,6 +83,7 @@ fn build_image(mut parser: lexopt::Parser) -> Result<()> {
             Long("locked") => locked = true,
             Long("recipe") => recipe = parser.value()?.string()?,
             Long("append") => changes.append.push(parser.value()?.string()?),
+            Long("stub") => changes.stub = Some(parser.value()?.into()),
             Long("without-hypervisor") => changes.without_hypervisor = true,
             other => return Err(other.unexpected().into()),
         }
@@ -117,6 +118,7 @@ fn start(mut parser: lexopt::Parser) -> Result<()> {
             Long("qemu-arg") => options.arguments.push(parser.value()?.string()?),
             Long("processors") => options.processors = Some(parser.value()?.parse()?),
             Long("memory") => options.memory_mib = Some(parser.value()?.parse()?),
+            Long("stub") => options.stub = Some(parser.value()?.into()),
             Long("without-hypervisor") => options.without_hypervisor = true,
             Long("emulator") => {
                 let emulator = parser.value()?.string()?;

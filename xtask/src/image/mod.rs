@@ -37,6 +37,8 @@ pub struct Changes {
     pub append: Vec<String>,
     /// Leaves the hypervisor and the disk image out: the control domain alone.
     pub without_hypervisor: bool,
+    /// An executable in the hypervisor's place, such as another stub for unified images.
+    pub stub: Option<PathBuf>,
 }
 
 /// Builds the named recipe's image into `out/`.
@@ -47,7 +49,7 @@ pub fn build(context: &Context, recipe: &Recipe, changes: &Changes) -> Result<Im
     write(&at("vmlinuz"), &control.linux)?;
     write(&at("initramfs"), &control.initramfs)?;
     if !changes.without_hypervisor {
-        let (unified, manifest) = unified_image(context, recipe, &control)?;
+        let (unified, manifest) = unified_image(context, recipe, changes, &control)?;
         write(&at("manifest.yaml"), manifest)?;
         write(&at("efi"), &unified)?;
         write_disk(&at("img"), recipe, &unified)?;
@@ -105,9 +107,13 @@ fn control_domain(
 fn unified_image(
     context: &Context,
     recipe: &Recipe,
+    changes: &Changes,
     control: &ControlDomain,
 ) -> Result<(Vec<u8>, String)> {
-    let hypervisor = toolchain::build(context, &recipe.hypervisor, toolchain::UEFI)?;
+    let hypervisor = match &changes.stub {
+        Some(stub) => stub.clone(),
+        None => toolchain::build(context, &recipe.hypervisor, toolchain::UEFI)?,
+    };
     let mut executable = pe::Executable::parse(read(&hypervisor)?)
         .context("the hypervisor is no executable that sections can be added to")?;
     let sbat = format!(
