@@ -203,6 +203,16 @@ impl LocalApic {
         self.task_priority >> 4
     }
 
+    /// The task-priority register.
+    pub fn task_priority(&self) -> u8 {
+        self.task_priority
+    }
+
+    /// The interrupt-command register.
+    pub fn command(&self) -> u64 {
+        self.command
+    }
+
     /// CR8 was written: the low half of the task priority is 0 afterwards.
     pub fn set_task_priority_class(&mut self, class: u8) {
         if class != self.task_priority >> 4 {

@@ -1,6 +1,8 @@
 //! What all processors of a machine share, and where its overlay pages lie.
 
-use core::sync::atomic::AtomicU64;
+use super::synic::overlay;
+use crate::effect::Effect;
+use core::sync::atomic::{AtomicU64, Ordering};
 use hypervisor_abi::Vendor;
 
 /// The synthetic registers that exist once per machine. Processors share it without a lock.
@@ -18,10 +20,10 @@ pub struct Partition {
     pub tsc_epoch: u64,
     /// A reference TSC page is offered.
     pub reference_tsc_offered: bool,
-    pub(super) guest_os_id: AtomicU64,
-    pub(super) hypercall: AtomicU64,
-    pub(super) reference_tsc: AtomicU64,
-    pub(super) crash: [AtomicU64; 5],
+    guest_os_id: AtomicU64,
+    hypercall: AtomicU64,
+    reference_tsc: AtomicU64,
+    crash: [AtomicU64; 5],
 }
 
 impl Partition {
@@ -47,7 +49,73 @@ impl Partition {
             crash: Default::default(),
         }
     }
+
+    /// Does the guest have a hypercall page? Hypercalls are #UD before.
+    pub fn hypercalls_enabled(&self) -> bool {
+        self.hypercall() & HYPERCALL_ENABLE != 0
+    }
+
+    pub(super) fn guest_os_id(&self) -> u64 {
+        self.guest_os_id.load(Ordering::Relaxed)
+    }
+
+    /// An operating system says who it is; 0 takes the hypercall page away (TLFS 2.5).
+    pub(super) fn set_guest_os_id(&self, value: u64) -> Effect {
+        self.guest_os_id.store(value, Ordering::Relaxed);
+        if value == 0 {
+            self.place_hypercall(self.hypercall() & !HYPERCALL_ENABLE)
+        } else {
+            Effect::None
+        }
+    }
+
+    pub(super) fn hypercall(&self) -> u64 {
+        self.hypercall.load(Ordering::Relaxed)
+    }
+
+    /// Ignored before an operating system said who it is, and after the page was locked (TLFS 3.13).
+    pub(super) fn set_hypercall(&self, value: u64) -> Effect {
+        if self.guest_os_id() == 0 || self.hypercall() & HYPERCALL_LOCKED != 0 {
+            return Effect::None;
+        }
+        self.place_hypercall(value)
+    }
+
+    fn place_hypercall(&self, value: u64) -> Effect {
+        let mut register = self.hypercall();
+        let effect = overlay(OverlayKind::Hypercall, &mut register, value);
+        self.hypercall.store(register, Ordering::Relaxed);
+        effect
+    }
+
+    pub(super) fn reference_tsc(&self) -> u64 {
+        self.reference_tsc.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_reference_tsc(&self, value: u64) -> Effect {
+        let mut register = self.reference_tsc();
+        let effect = overlay(OverlayKind::ReferenceTsc, &mut register, value);
+        self.reference_tsc.store(register, Ordering::Relaxed);
+        effect
+    }
+
+    pub(super) fn crash_parameter(&self, index: usize) -> u64 {
+        self.crash
+            .get(index)
+            .map_or(0, |parameter| parameter.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_crash_parameter(&self, index: usize, value: u64) {
+        if let Some(parameter) = self.crash.get(index) {
+            parameter.store(value, Ordering::Relaxed);
+        }
+    }
 }
+
+/// Hypercall register: the page is there.
+const HYPERCALL_ENABLE: u64 = 1;
+/// Hypercall register: it can't change any more.
+const HYPERCALL_LOCKED: u64 = 1 << 1;
 
 /// A page of the hypervisor that a guest lays over its memory (TLFS 5.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
