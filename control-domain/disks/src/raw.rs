@@ -1,0 +1,61 @@
+//! A raw disk: the file is the disk.
+
+use crate::error::invalid;
+use crate::storage::{Checked, Storage};
+use crate::{Disk, DiskError, SECTOR_SIZE, check_range};
+
+/// A raw disk.
+pub struct Raw<S> {
+    storage: Checked<S>,
+    size: u64,
+    writable: bool,
+}
+
+impl<S: Storage> Raw<S> {
+    /// Opens a file whose length is the disk's size.
+    ///
+    /// # Errors
+    /// If the length is not a whole number of sectors.
+    pub fn open(storage: S, writable: bool) -> Result<Self, DiskError> {
+        let mut storage = Checked(storage);
+        let size = storage.length()?;
+        if size == 0 || !size.is_multiple_of(SECTOR_SIZE) {
+            return Err(invalid(
+                size,
+                "a raw disk must be a whole number of 512-byte sectors",
+            ));
+        }
+        Ok(Self {
+            storage,
+            size,
+            writable,
+        })
+    }
+}
+
+impl<S: Storage> Disk for Raw<S> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        check_range(self.size, offset, data.len())?;
+        self.storage.read(offset, data)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        check_range(self.size, offset, data.len())?;
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        self.storage.write(offset, data)
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        if self.writable {
+            self.storage.flush()
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a disk's bytes lie in.
+
+use crate::DiskError;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A file, or something that behaves like one. Reads behind the end fail; writes extend.
+pub trait Storage: Send {
+    /// Fills `data` from `offset` on.
+    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()>;
+    /// Stores `data` from `offset` on.
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Returns when all writes and the length would survive a power cut.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Length in bytes.
+    fn length(&mut self) -> io::Result<u64>;
+    /// Cuts, or extends with zeros.
+    fn set_length(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// A file of the control domain.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: File,
+}
+
+impl FileStorage {
+    /// Opens a file or a block device.
+    ///
+    /// # Errors
+    /// As the operating system refuses it.
+    pub fn open(path: &Path, writable: bool) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(writable).open(path)?;
+        Ok(Self { file })
+    }
+}
+
+impl Storage for FileStorage {
+    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(data, offset)
+    }
+
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // fdatasync: writes out the length too where it matters for reading the data back.
+        self.file.sync_data()
+    }
+
+    fn length(&mut self) -> io::Result<u64> {
+        // Seeking, because the metadata of a block device says 0.
+        io::Seek::seek(&mut self.file, io::SeekFrom::End(0))
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+}
+
+/// A storage whose errors say where they happened.
+pub(crate) struct Checked<S>(pub S);
+
+impl<S: Storage> Checked<S> {
+    pub fn read(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        self.0
+            .read_at(offset, data)
+            .map_err(|source| DiskError::Io {
+                what: "read",
+                offset,
+                source,
+            })
+    }
+
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        self.0
+            .write_at(offset, data)
+            .map_err(|source| DiskError::Io {
+                what: "write",
+                offset,
+                source,
+            })
+    }
+
+    pub fn flush(&mut self) -> Result<(), DiskError> {
+        self.0.flush().map_err(|source| DiskError::Io {
+            what: "flush",
+            offset: 0,
+            source,
+        })
+    }
+
+    pub fn length(&mut self) -> Result<u64, DiskError> {
+        self.0.length().map_err(|source| DiskError::Io {
+            what: "find the length",
+            offset: 0,
+            source,
+        })
+    }
+
+    pub fn set_length(&mut self, length: u64) -> Result<(), DiskError> {
+        self.0.set_length(length).map_err(|source| DiskError::Io {
+            what: "set the length",
+            offset: length,
+            source,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The same files, read and written by qemu-img and 7-Zip. Skipped, saying so, where they are absent.
+
+use disks::{Format, create_dynamic, open};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SIZE: u64 = 40 << 20;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("disks-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tool(name: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A few writes that touch, cross and end blocks; the same into the disk and into an array.
+fn fill(path: &Path) -> Vec<u8> {
+    let mut disk = open(path, Format::Detect, true).unwrap().disk;
+    let mut model = vec![0; disk.size() as usize];
+    disk.read(0, &mut model).unwrap();
+    let block = 2 << 20;
+    for (offset, length, value) in [
+        (0, 512, 1u8),
+        (block - 700, 1400, 2),
+        (9 * block + 512, block, 3),
+        (SIZE as usize - 512, 512, 4),
+        (5 * block, 3 * block, 5),
+    ] {
+        let data: Vec<u8> = (0..length)
+            .map(|n| value.wrapping_mul(31).wrapping_add((n / 512) as u8))
+            .collect();
+        disk.write(offset as u64, &data).unwrap();
+        model[offset..offset + length].copy_from_slice(&data);
+    }
+    disk.close().unwrap();
+    model
+}
+
+#[test]
+fn qemu_reads_what_we_wrote_into_its_dynamic_disk() {
+    if !tool("qemu-img") {
+        return;
+    }
+    let folder = Folder::new("qemu-dynamic");
+    let size = SIZE.to_string();
+    run(
+        "qemu-img",
+        &[
+            "create",
+            "-q",
+            "-f",
+            "vpc",
+            "-o",
+            "subformat=dynamic,force_size=on",
+            "d.vhd",
+            &size,
+        ],
+        &folder.0,
+    );
+    let model = fill(&folder.0.join("d.vhd"));
+    run(
+        "qemu-img",
+        &["convert", "-f", "vpc", "-O", "raw", "d.vhd", "d.raw"],
+        &folder.0,
+    );
+    assert!(std::fs::read(folder.0.join("d.raw")).unwrap() == model);
+    // And the other way round: qemu-io writes, we read.
+    run(
+        "qemu-io",
+        &[
+            "-f",
+            "vpc",
+            "-c",
+            "write -P 0x5a 6000000 3000000",
+            "-c",
+            "flush",
+            "d.vhd",
+        ],
+        &folder.0,
+    );
+    let mut disk = open(&folder.0.join("d.vhd"), Format::Detect, false)
+        .unwrap()
+        .disk;
+    let mut model = model;
+    model[6_000_000..9_000_000].fill(0x5a);
+    let mut data = vec![0; SIZE as usize];
+    disk.read(0, &mut data).unwrap();
+    assert!(data == model);
+}
+
+#[test]
+fn qemu_and_7_zip_read_what_we_made() {
+    if !tool("qemu-img") || !tool("7zz") && !tool("7z") {
+        return;
+    }
+    let folder = Folder::new("own-dynamic");
+    let path = folder.0.join("own.vhd");
+    File::create(&path).unwrap();
+    let storage = disks::FileStorage::open(&path, true).unwrap();
+    create_dynamic(storage, SIZE, 2 << 20, [9; 16], 1).unwrap();
+    let model = fill(&path);
+    let seven_zip = if tool("7zz") { "7zz" } else { "7z" };
+    run(
+        seven_zip,
+        &["x", "-y", "-tvhd", "own.vhd", "-oout"],
+        &folder.0,
+    );
+    let out = std::fs::read_dir(folder.0.join("out"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(std::fs::read(out).unwrap() == model);
+    // qemu takes the geometry for a creator it does not know, which is a little smaller.
+    run(
+        "qemu-img",
+        &["convert", "-f", "vpc", "-O", "raw", "own.vhd", "own.raw"],
+        &folder.0,
+    );
+    let raw = std::fs::read(folder.0.join("own.raw")).unwrap();
+    assert!(
+        raw[..] == model[..raw.len().min(model.len())],
+        "{} of {}",
+        raw.len(),
+        model.len()
+    );
+}
+
+#[test]
+fn fixed_disks_of_qemu_are_read_and_written_in_place() {
+    if !tool("qemu-img") {
+        return;
+    }
+    let folder = Folder::new("qemu-fixed");
+    let size = SIZE.to_string();
+    run(
+        "qemu-img",
+        &[
+            "create",
+            "-q",
+            "-f",
+            "vpc",
+            "-o",
+            "subformat=fixed,force_size=on",
+            "f.vhd",
+            &size,
+        ],
+        &folder.0,
+    );
+    let model = fill(&folder.0.join("f.vhd"));
+    assert_eq!(
+        std::fs::metadata(folder.0.join("f.vhd")).unwrap().len(),
+        SIZE + 512
+    );
+    run(
+        "qemu-img",
+        &["convert", "-f", "vpc", "-O", "raw", "f.vhd", "f.raw"],
+        &folder.0,
+    );
+    assert!(std::fs::read(folder.0.join("f.raw")).unwrap() == model);
+}
