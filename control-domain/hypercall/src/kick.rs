@@ -40,9 +40,8 @@ impl Kick {
     /// The calling thread.
     pub fn current_thread() -> Self {
         // SAFETY: gettid has no arguments and can't fail.
-        Self {
-            thread: unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t,
-        }
+        let thread = unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t;
+        Self { thread }
     }
 
     /// Signals the thread. A thread that has ended is no error.
