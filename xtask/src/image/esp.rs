@@ -91,6 +91,9 @@ mod tests {
         let mut file = system.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").unwrap();
         file.read_to_end(&mut found).unwrap();
         assert!(found == content);
-        assert_eq!(file.modified().date.year, 2024);
+        let root = system.root_dir();
+        let folder = root.iter().next().unwrap().unwrap();
+        assert_eq!(folder.created().date.year, 2024);
+        assert_eq!(folder.accessed().day, 1);
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask image`: a disk image from a recipe, the same bytes every time.
 
 mod cpio;
+pub mod data_disk;
 mod esp;
 mod initramfs;
 mod kernel_modules;
@@ -157,7 +158,7 @@ fn write_disk(path: &Path, recipe: &Recipe, unified: &[u8]) -> Result<()> {
         &[("EFI/BOOT/BOOTX64.EFI", unified)],
     )?;
     let part = Part {
-        label: "entente-esp",
+        label: "entente-esp".to_owned(),
         kind: gpt::partition_types::EFI,
         size: recipe.esp_mib << 20,
     };

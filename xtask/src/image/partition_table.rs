@@ -20,7 +20,7 @@ pub const ALIGNMENT: u64 = 1 << 20;
 /// A partition to be made.
 pub struct Part {
     /// Its name in the table.
-    pub label: &'static str,
+    pub label: String,
     /// Its type, from [`gpt::partition_types`].
     pub kind: Type,
     /// Its size in bytes, a multiple of [`ALIGNMENT`].
@@ -45,11 +45,11 @@ pub fn create(path: &Path, seed: &str, parts: &[Part]) -> Result<(File, Vec<u64>
         );
         let partition = Partition {
             part_type_guid: part.kind.clone(),
-            part_guid: Uuid::from_bytes(digest::derived_uuid(seed, part.label)),
+            part_guid: Uuid::from_bytes(digest::derived_uuid(seed, &part.label)),
             first_lba: offset / SECTOR_SIZE,
             last_lba: (offset + part.size) / SECTOR_SIZE - 1,
             flags: 0,
-            name: part.label.to_owned(),
+            name: part.label.clone(),
         };
         table.insert(number, partition);
         offsets.push(offset);
@@ -101,7 +101,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("table-{}", std::process::id()));
         let parts = || {
             [("a", 2 << 20), ("b", 3 << 20)].map(|(label, size)| Part {
-                label,
+                label: label.to_owned(),
                 kind: partition_types::LINUX_FS,
                 size,
             })
