@@ -18,4 +18,5 @@ pub mod kernel;
 pub mod memory_map;
 pub mod paging;
 pub mod pool;
+pub mod record;
 pub mod sections;

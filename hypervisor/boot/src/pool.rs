@@ -14,7 +14,7 @@ const LOWEST_START: u64 = 64 * MIB;
 /// Memory that the control domain keeps at least.
 pub const CONTROL_DOMAIN_MINIMUM: u64 = 384 * MIB;
 
-/// Shorter pieces of free memory are left to the control domain.
+/// Shorter pieces of free memory are left to the control domain, even if the pool stays smaller.
 const SHORTEST_RANGE: u64 = 32 * MIB;
 
 /// "Write-back" in the attributes of a descriptor.
@@ -97,6 +97,9 @@ pub fn choose_guest_pool(map: &[Descriptor], size: u64) -> GuestPool {
             break;
         };
         let taken = wanted.min(range.len());
+        if taken < SHORTEST_RANGE && pool.count > 0 {
+            break;
+        }
         *slot = Range {
             start: range.end - taken,
             end: range.end,

@@ -6,7 +6,7 @@ use super::private::{self, Private};
 use super::segments::CpuArea;
 use super::serial::{self, log};
 use super::trampoline::{self, Trampoline};
-use super::{BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, native};
+use super::{BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, native, previous_crash};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use hypervisor_boot::boot_params::{Screen, SecureBoot};
 use hypervisor_boot::e820::E820Entry;
@@ -31,12 +31,21 @@ pub struct Machine {
     cpus: &'static [CpuArea],
     trampoline_page: u64,
     ticks_per_microsecond: u64,
+    /// Value of the option `entente.crash`.
+    crash: Option<&'static str>,
+}
+
+impl Machine {
+    /// The record for the hypervisor.
+    pub fn handoff(&self) -> &Handoff {
+        &self.handoff
+    }
 }
 
 static MACHINE: AtomicPtr<Machine> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The machine, once it was launched.
-fn machine() -> &'static Machine {
+pub fn machine() -> &'static Machine {
     // SAFETY: null, or set once, before any reader, to a value that stays for ever.
     unsafe { MACHINE.load(Ordering::Acquire).as_ref() }
         .expect("the machine is set before any CPU is started")
@@ -124,6 +133,8 @@ fn take_guest_pool(command_line: &str, map: &[Descriptor]) -> Result<GuestPool, 
 
 /// Everything up to the last call of a boot service.
 pub fn prepare() -> Result<Prepared, BootError> {
+    // First, so that it finds its place free at every boot alike.
+    let crash_record = previous_crash::recover();
     let image_bytes = firmware::own_image()?;
     let image_start = image_bytes.as_ptr() as u64;
     IMAGE_BASE.store(image_start, Ordering::Relaxed);
@@ -223,7 +234,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
             mailbox: control_domain.mailbox(),
             acpi_rsdp: control_domain.acpi_rsdp(),
             framebuffer,
-            crash_record: Range::default(),
+            crash_record,
             seed: firmware::seed(),
             log: serial::line,
         },
@@ -231,6 +242,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
         cpus: private.cpus,
         trampoline_page: trampoline.start,
         ticks_per_microsecond,
+        crash: command_line::option(command_line, "crash"),
     });
     MACHINE.store(machine, Ordering::Release);
     log!(
@@ -355,7 +367,18 @@ extern "sysv64" fn first_cpu() -> ! {
         "{} CPUs are up, entering the control domain",
         machine.handoff.cpu_count
     );
+    provoke_crash(machine.crash);
     native::start(&machine.handoff, 0)
+}
+
+/// Crashes as the option `entente.crash=` asks: a test of the report.
+fn provoke_crash(kind: Option<&str>) {
+    match kind {
+        Some("panic") => panic!("asked for by entente.crash=panic"),
+        // SAFETY: `ud2` raises the exception that is asked for, and nothing else.
+        Some("exception") => unsafe { core::arch::asm!("ud2") },
+        _ => {}
+    }
 }
 
 fn start_other_cpus(machine: &'static Machine) {

@@ -8,7 +8,9 @@ mod exceptions;
 mod firmware;
 mod launch;
 mod native;
+mod previous_crash;
 mod private;
+mod screen;
 mod segments;
 mod serial;
 mod trampoline;
@@ -80,6 +82,15 @@ static IMAGE_BASE: AtomicU64 = AtomicU64::new(0);
 /// Whether the firmware's boot services are gone and our own page tables in use.
 fn left_firmware() -> bool {
     LEFT_FIRMWARE.load(Ordering::SeqCst)
+}
+
+/// The screen, once the firmware has left it to us.
+fn framebuffer() -> Option<hypervisor_hal::handoff::Framebuffer> {
+    if left_firmware() {
+        launch::machine().handoff().framebuffer
+    } else {
+        None
+    }
 }
 
 /// Where our image was loaded, for addresses in a crash report.

@@ -1,7 +1,8 @@
-//! The log: lines on the first serial port (16550, polled), from any CPU.
+//! The log: lines on the first serial port (16550, polled) and in the crash record, from any CPU.
 
 use core::fmt::{Arguments, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+use hypervisor_boot::record::{self, Record};
 
 const COM1: u16 = 0x3f8;
 const LINE_CONTROL: u16 = COM1 + 3;
@@ -16,6 +17,23 @@ const POLLS: u32 = 100_000;
 
 static PRESENT: AtomicBool = AtomicBool::new(false);
 static BUSY: AtomicBool = AtomicBool::new(false);
+/// The crash record that all lines go into as well.
+static RECORD: AtomicPtr<AtomicU8> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Lets all further lines go into the record in `cells` too.
+pub fn keep(cells: &'static [AtomicU8; record::SIZE]) {
+    RECORD.store(cells.as_ptr().cast_mut(), Ordering::Release);
+}
+
+/// The crash record, if there is one.
+pub fn record() -> Option<Record<'static>> {
+    let cells = RECORD.load(Ordering::Acquire);
+    if cells.is_null() {
+        return None;
+    }
+    // SAFETY: set by `keep` only, from a reference to as many cells that stay for ever.
+    Record::new(unsafe { core::slice::from_raw_parts(cells, record::SIZE) })
+}
 
 fn read(port: u16) -> u8 {
     let value;
@@ -69,6 +87,15 @@ impl Write for Port {
     }
 }
 
+struct Recorder(Record<'static>);
+
+impl Write for Recorder {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.0.append(text);
+        Ok(())
+    }
+}
+
 /// Writes one line. A CPU that holds the port longer than its line takes is written over: a mixed
 /// line is better than a silent machine.
 pub fn line(text: Arguments<'_>) {
@@ -81,8 +108,11 @@ pub fn line(text: Arguments<'_>) {
         }
         core::hint::spin_loop();
     }
-    // `Port` never fails.
+    // Neither writer ever fails.
     let _ = write!(Port, "entente: {text}\r\n");
+    if let Some(record) = record() {
+        let _ = writeln!(Recorder(record), "{text}");
+    }
     BUSY.store(false, Ordering::Release);
 }
 
