@@ -26,7 +26,7 @@ pub const SCRATCH_OFFSET: usize = state_area_offset(MAX_PROCESSORS);
 
 /// What the vmm says about a machine; read once by [`crate::Call::CreateMachine`].
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MachineConfig {
     /// [`crate::ABI_VERSION`].
     pub version: AtomicU32,

@@ -42,7 +42,7 @@
 //!   [`ExitReason::WaitForStartup`]: let it call `Run` again).
 //! - Each return publishes [`RunPage::next_deadline`]. The vmm keeps a timer of the thread at that
 //!   time and calls `Run` again when it fires; a blocked thread uses it as its timeout.
-//! - The vmm must not migrate anything itself: threads may move between CPUs at will.
+//! - Threads may move between CPUs at will; nothing needs to be told.
 //!
 //! # Taking rights away
 //!
@@ -152,7 +152,8 @@ numbers! {
         SignalEvent = 13,
         /// Reads or writes a register of the local APIC page, for the vmm's instruction emulator.
         /// a0 = processor, a1 = offset, a2 = value, a3 = 1 to write. o0 = value read.
-        /// What a write made pending is in `signal` and `wake` of the processor's run page.
+        /// o1 = 1 << 8 | vector if the write ended a level-triggered interrupt: tell the IOAPIC. What
+        /// a write made pending for others is in `signal` and `wake` of the processor's run page.
         AccessApic = 14,
     }
 }
@@ -210,8 +211,6 @@ numbers! {
 numbers! {
     /// What a guest may do with a piece of its memory.
     Access: u64 {
-        /// Nothing: every access ends in [`ExitReason::Memory`].
-        None = 0,
         /// Read and execute; a write ends in [`ExitReason::Memory`]. This serves read-only memory
         /// (the vmm drops the write) and trap-on-write memory (the vmm emulates it) alike.
         Read = 1,

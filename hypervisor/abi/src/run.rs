@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 /// One page per processor, at [`crate::run_page_offset`]. All fields are in native byte order.
 /// While [`crate::Call::Run`] is under way, the vmm touches only `exit_request` and `extint`.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RunPage {
     /// Set to 1 by the vmm to end the run; cleared by the vmm.
     pub exit_request: AtomicU32,

@@ -9,9 +9,17 @@
 #![forbid(unsafe_code)]
 
 pub mod apic;
+pub mod calls;
+pub mod control;
 pub mod decode;
 pub mod effect;
+pub mod exits;
 pub mod fault;
+pub mod fetch;
 pub mod hal;
 pub mod hyperv;
+pub mod inbox;
+pub mod machine;
+pub mod memory;
 pub mod processor;
+pub mod run;

@@ -106,6 +106,17 @@ impl VirtualProcessor {
         self.activity = Activity::Halted;
     }
 
+    /// An interrupt of the 8259s ends a halt.
+    pub fn resume(&mut self) {
+        self.activity = Activity::Running;
+    }
+
+    /// The highest interrupt that only the task priority holds back: the caller asks the world
+    /// switch to say when the guest lowers it.
+    pub fn blocked_by_task_priority(&self) -> Option<u8> {
+        None
+    }
+
     /// Runs the timers up to `tsc`, and ends a halt if something can be delivered. Call before each
     /// entry. `interrupts_enabled`: RFLAGS.IF, for the halt.
     pub fn poll(&mut self, partition: &Partition, tsc: u64) {

@@ -1,4 +1,19 @@
 //! What touches the machine: world switch, page tables, model-specific registers.
-#![no_std]
+//!
+//! # Invariants
+//!
+//! - Physical addresses are pointers: the host page tables map all memory at its own address.
+//! - Guests' memory is only ever touched as atomics, and no object of ours lies in it.
+//! - Nothing here decides anything: policy is `hypervisor-core`'s.
+#![cfg_attr(not(test), no_std)]
 
+mod cpu;
+mod entropy;
+mod extended;
 pub mod handoff;
+pub mod memory;
+mod pool;
+mod start;
+pub mod svm;
+
+pub use start::start;

@@ -261,7 +261,10 @@ mod tests {
     #[test]
     fn clocks_and_frequencies() {
         let mut bench = Bench::new(true);
-        assert_eq!(bench.read(REFERENCE_COUNTER, 3 * TSC_HZ + 1), Ok(30_000_000));
+        assert_eq!(
+            bench.read(REFERENCE_COUNTER, 3 * TSC_HZ + 1),
+            Ok(30_000_000)
+        );
         assert_eq!(bench.write(REFERENCE_COUNTER, 0), Err(GeneralProtection));
         assert_eq!(bench.read(TSC_FREQUENCY, 0), Ok(TSC_HZ));
         assert_eq!(bench.read(APIC_FREQUENCY, 0), Ok(200_000_000));

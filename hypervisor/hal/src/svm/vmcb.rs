@@ -15,13 +15,23 @@ pub struct VmcbSegment {
 
 impl From<Segment> for VmcbSegment {
     fn from(s: Segment) -> Self {
-        Self { selector: s.selector, attributes: s.attributes, limit: s.limit, base: s.base }
+        Self {
+            selector: s.selector,
+            attributes: s.attributes,
+            limit: s.limit,
+            base: s.base,
+        }
     }
 }
 
 impl From<VmcbSegment> for Segment {
     fn from(s: VmcbSegment) -> Self {
-        Self { selector: s.selector, attributes: s.attributes, limit: s.limit, base: s.base }
+        Self {
+            selector: s.selector,
+            attributes: s.attributes,
+            limit: s.limit,
+            base: s.base,
+        }
     }
 }
 

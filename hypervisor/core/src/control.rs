@@ -1,0 +1,182 @@
+//! The control domain's exits. There are few: what it must not see or do.
+
+use crate::calls;
+use crate::decode::Instruction;
+use crate::fetch::Fetch;
+use crate::hal::{Cpu, Exception, Exit, Hal, Hpa, Memory, State};
+use crate::machine::Machines;
+use crate::memory::identity::IdentityTables;
+use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+use hypervisor_abi::Vendor;
+
+/// Everything that is there once.
+pub struct Hypervisor<H: Hal> {
+    /// The machine below.
+    pub hal: &'static H,
+    /// The machines above.
+    pub machines: Machines<H>,
+    /// What the control domain sees.
+    pub identity: IdentityTables,
+    /// What it does not.
+    pub hidden: &'static [Range<u64>],
+    /// Accesses of the control domain to what is hidden.
+    pub refused_accesses: AtomicU64,
+}
+
+/// What the person at the PC should be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The control domain reached for memory that is hidden.
+    RefusedAccess {
+        /// Where.
+        address: Hpa,
+        /// It wrote.
+        write: bool,
+        /// How many there were.
+        count: u64,
+    },
+    /// INIT reached this CPU; it was ignored.
+    Init,
+    /// The control domain is dead.
+    Fatal(Exit),
+}
+
+/// Runs the control domain on `cpu` until there is something to tell.
+pub fn serve<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch) -> Event {
+    loop {
+        let exit = cpu.enter();
+        match exit {
+            Exit::Hypercall => match next_rip::<H>(hypervisor, cpu, fetch, call_instruction::<H>())
+            {
+                Some(next) => {
+                    cpu.advance_to(next);
+                    calls::answer(hypervisor.hal, &hypervisor.machines, cpu);
+                }
+                None => cpu.inject_exception(Exception::InvalidOpcode),
+            },
+            Exit::Cpuid => cpuid(hypervisor, cpu, fetch),
+            Exit::ReadMsr => msr(hypervisor, cpu, fetch, false),
+            Exit::WriteMsr => msr(hypervisor, cpu, fetch, true),
+            Exit::Undefined => cpu.inject_exception(Exception::InvalidOpcode),
+            Exit::NestedFault { address, write, .. } => {
+                let hidden = hypervisor.hidden.iter().any(|r| r.contains(&address.0));
+                let memory = hypervisor.hal.memory();
+                if !hidden
+                    && hypervisor
+                        .identity
+                        .map_gigabyte::<H>(memory, hypervisor.hidden, address.0)
+                        .is_some()
+                {
+                    continue;
+                }
+                // The process that did it gets its signal; #PF would be tried again for ever.
+                cpu.inject_exception(Exception::GeneralProtection);
+                let count = hypervisor.refused_accesses.fetch_add(1, Relaxed) + 1;
+                return Event::RefusedAccess {
+                    address: Hpa(address.0),
+                    write,
+                    count,
+                };
+            }
+            Exit::Interrupt | Exit::InterruptWindow => {}
+            Exit::Init => return Event::Init,
+            _ => return Event::Fatal(exit),
+        }
+    }
+}
+
+fn call_instruction<H: Hal>() -> Instruction {
+    match H::VENDOR {
+        Vendor::Svm => Instruction::Vmmcall,
+        Vendor::Vmx => Instruction::Vmcall,
+    }
+}
+
+fn next_rip<H: Hal>(
+    hypervisor: &Hypervisor<H>,
+    cpu: &H::Cpu,
+    fetch: &mut Fetch,
+    instruction: Instruction,
+) -> Option<u64> {
+    let memory = hypervisor.hal.memory();
+    fetch.next_rip(cpu, instruction, |address| {
+        memory.read_control_domain(Hpa(address))
+    })
+}
+
+fn cpuid<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch) {
+    let Some(next) = next_rip(hypervisor, cpu, fetch, Instruction::Cpuid) else {
+        return cpu.inject_exception(Exception::InvalidOpcode);
+    };
+    let (leaf, subleaf) = (cpu.gpr(0) as u32, cpu.gpr(1) as u32);
+    let [eax, ebx, ecx, edx] = visible_cpuid(leaf, subleaf, cpu.paging().cr4, H::cpuid);
+    for (register, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
+        cpu.set_gpr(register, u64::from(value));
+    }
+    cpu.advance_to(next);
+}
+
+fn msr<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch, write: bool) {
+    let instruction = if write {
+        Instruction::Wrmsr
+    } else {
+        Instruction::Rdmsr
+    };
+    let Some(next) = next_rip(hypervisor, cpu, fetch, instruction) else {
+        return cpu.inject_exception(Exception::InvalidOpcode);
+    };
+    let register = cpu.gpr(1) as u32;
+    let written = cpu.gpr(2) << 32 | cpu.gpr(0) & 0xffff_ffff;
+    let done = match (register, write) {
+        (EFER, false) => Some(cpu.efer()),
+        (EFER, true) => cpu.set_efer(written).then_some(0),
+        // Locked and off: what a CPU without the extension enabled by firmware says.
+        (VM_CR, false) => Some(VM_CR_LOCK | VM_CR_SVMDIS),
+        // Microcode was loaded before the control domain started.
+        (PATCH_LOADER, true) => Some(0),
+        _ => None,
+    };
+    match done {
+        Some(value) => {
+            if !write {
+                cpu.set_gpr(0, value & 0xffff_ffff);
+                cpu.set_gpr(2, value >> 32);
+            }
+            cpu.advance_to(next);
+        }
+        None => cpu.inject_exception(Exception::GeneralProtection),
+    }
+}
+
+/// Physical CPUID without the extensions that are the hypervisor's, and with the bits that mirror
+/// CR4, which are the hypervisor's own while it executes CPUID.
+fn visible_cpuid(
+    leaf: u32,
+    subleaf: u32,
+    cr4: u64,
+    host: impl Fn(u32, u32) -> [u32; 4],
+) -> [u32; 4] {
+    let [eax, ebx, mut ecx, edx] = host(leaf, subleaf);
+    let mirror = |bit: u32, cr4_bit: u32| ((cr4 >> cr4_bit & 1) as u32) << bit;
+    match leaf {
+        1 => ecx = ecx & !(1 << 5 | 1 << 6 | 1 << 27) | mirror(27, 18), // VMX, SMX; OSXSAVE
+        7 if subleaf == 0 => ecx = ecx & !(1 << 4) | mirror(4, 22),     // OSPKE
+        0x8000_0001 => ecx &= !(1 << 2 | 1 << 12),                      // SVM, SKINIT
+        0x8000_000a => return [0; 4],
+        _ => {}
+    }
+    [eax, ebx, ecx, edx]
+}
+
+const EFER: u32 = 0xc000_0080;
+const PATCH_LOADER: u32 = 0xc001_0020;
+const VM_CR: u32 = 0xc001_0114;
+const VM_CR_LOCK: u64 = 1 << 3;
+const VM_CR_SVMDIS: u64 = 1 << 4;
+const VM_HSAVE_PA: u32 = 0xc001_0117;
+const SVM_KEY: u32 = 0xc001_0118;
+
+/// Registers that the control domain does not have directly on AMD.
+pub const INTERCEPTED_MSRS: &[u32] = &[EFER, PATCH_LOADER, VM_CR, VM_HSAVE_PA, SVM_KEY];

@@ -1,0 +1,444 @@
+//! A machine of plain arrays, with processors that play back a script of exits.
+
+use super::*;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const GUEST_BASE: u64 = 1 << 32;
+const POOL_BASE: u64 = 0x1000;
+
+/// Pool pages and guest frames.
+pub struct FakeMemory {
+    pool: Vec<&'static [AtomicU64; 512]>,
+    free: Mutex<Vec<usize>>,
+    guest: &'static [[AtomicU64; 512]],
+    /// The control domain's page tables, by address.
+    pub control_domain: Mutex<HashMap<u64, u64>>,
+}
+
+fn zeroed_pages(count: usize) -> &'static [[AtomicU64; 512]] {
+    let pages: Vec<[AtomicU64; 512]> = (0..count)
+        .map(|_| [const { AtomicU64::new(0) }; 512])
+        .collect();
+    pages.leak()
+}
+
+impl FakeMemory {
+    /// A pool of `pages`, and `frames` of 2 MiB for guests.
+    pub fn leaked(pages: usize, frames: usize) -> &'static Self {
+        Box::leak(Box::new(Self {
+            pool: zeroed_pages(pages).iter().collect(),
+            free: Mutex::new((0..pages).collect()),
+            guest: zeroed_pages(frames * 512),
+            control_domain: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    pub fn guest_base(&self) -> Hpa {
+        Hpa(GUEST_BASE)
+    }
+
+    pub fn free_pages(&self) -> usize {
+        self.free.lock().unwrap().len()
+    }
+
+    /// Lets the caller see `frames` frames from `frame` on at `linear` (2 MiB aligned), in the
+    /// tables at `cr3`, with these rights.
+    pub fn map_for_caller(&self, cr3: u64, linear: u64, frame: usize, frames: usize, rights: u64) {
+        let mut tables = self.control_domain.lock().unwrap();
+        tables.insert(cr3 + (linear >> 39 & 511) * 8, (cr3 + 0x1000) | 7);
+        tables.insert(cr3 + 0x1000 + (linear >> 30 & 511) * 8, (cr3 + 0x2000) | 7);
+        for i in 0..frames {
+            let address = GUEST_BASE + (frame + i) as u64 * hypervisor_abi::FRAME_SIZE;
+            let linear = linear + i as u64 * hypervisor_abi::FRAME_SIZE;
+            tables.insert(
+                cr3 + 0x2000 + (linear >> 21 & 511) * 8,
+                address | 0x80 | rights,
+            );
+        }
+    }
+
+    fn guest_words(&self, address: Hpa) -> Option<&'static [AtomicU64; 512]> {
+        self.guest
+            .get((address.0.checked_sub(GUEST_BASE)? / 4096) as usize)
+    }
+}
+
+/// Shared structures that tests make beside the page at the same address.
+fn shared<T: Default + Send + Sync>(
+    map: &'static Mutex<HashMap<u64, &'static T>>,
+    key: u64,
+) -> &'static T {
+    map.lock()
+        .unwrap()
+        .entry(key)
+        .or_insert_with(|| Box::leak(Box::default()))
+}
+
+impl Memory for &'static FakeMemory {
+    type Box<T: Send + 'static> = Box<T>;
+
+    fn allocate<T: Send + 'static>(&self, value: T) -> Option<Box<T>> {
+        Some(Box::new(value))
+    }
+    fn allocate_page(&self) -> Option<Hpa> {
+        let index = self.free.lock().unwrap().pop()?;
+        self.pool[index].iter().for_each(|w| w.store(0, Relaxed));
+        Some(Hpa(POOL_BASE + index as u64 * 4096))
+    }
+    fn free_page(&self, page: Hpa) {
+        let index = ((page.0 - POOL_BASE) / 4096) as usize;
+        let mut free = self.free.lock().unwrap();
+        assert!(!free.contains(&index), "freed twice");
+        free.push(index);
+    }
+    fn page(&self, page: Hpa) -> &'static [AtomicU64; 512] {
+        self.pool[((page.0 - POOL_BASE) / 4096) as usize]
+    }
+    fn frame_count(&self) -> usize {
+        self.guest.len() / 512
+    }
+    fn frame_index(&self, address: Hpa) -> Option<usize> {
+        let index = (address.0.checked_sub(GUEST_BASE)? / hypervisor_abi::FRAME_SIZE) as usize;
+        (index < self.frame_count()).then_some(index)
+    }
+    fn guest_page(&self, address: Hpa) -> Option<&'static [AtomicU64; 512]> {
+        self.guest_words(address)
+    }
+    fn run_page(&self, address: Hpa) -> Option<&'static RunPage> {
+        static PAGES: std::sync::LazyLock<Mutex<HashMap<u64, &'static RunPage>>> =
+            std::sync::LazyLock::new(Default::default);
+        self.guest_words(address)?;
+        let key = std::ptr::from_ref(*self) as u64 ^ address.0 << 8;
+        Some(shared(&PAGES, key))
+    }
+    fn config(&self, address: Hpa) -> Option<&'static MachineConfig> {
+        static CONFIGS: std::sync::LazyLock<Mutex<HashMap<u64, &'static MachineConfig>>> =
+            std::sync::LazyLock::new(Default::default);
+        self.guest_words(address)?;
+        let key = std::ptr::from_ref(*self) as u64 ^ address.0 << 8;
+        Some(shared(&CONFIGS, key))
+    }
+    fn read_control_domain(&self, address: Hpa) -> Option<u64> {
+        Some(
+            self.control_domain
+                .lock()
+                .unwrap()
+                .get(&address.0)
+                .copied()
+                .unwrap_or(0),
+        )
+    }
+}
+
+/// A machine whose guests do what a test wrote down.
+pub struct FakeHal {
+    pub memory: &'static FakeMemory,
+    pub tsc: AtomicU64,
+    /// Exits that the next created processors play back, each with its own list.
+    pub scripts: Mutex<VecDeque<Vec<(Exit, u64)>>>,
+}
+
+impl FakeHal {
+    pub fn leaked(pages: usize, frames: usize) -> &'static Self {
+        Box::leak(Box::new(Self {
+            memory: FakeMemory::leaked(pages, frames),
+            tsc: AtomicU64::new(1000),
+            scripts: Mutex::default(),
+        }))
+    }
+}
+
+impl Hal for FakeHal {
+    type Memory = &'static FakeMemory;
+    type Cpu = FakeCpu;
+    type Vcpu = FakeVcpu;
+    const VENDOR: Vendor = Vendor::Svm;
+
+    fn memory(&self) -> &Self::Memory {
+        &self.memory
+    }
+    fn tsc(&self) -> u64 {
+        self.tsc.load(Relaxed)
+    }
+    fn random(&self) -> u64 {
+        // Different each time is all a test needs.
+        self.tsc
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed)
+            .rotate_left(17)
+    }
+    fn cpuid(_: u32, _: u32) -> [u32; 4] {
+        [0; 4]
+    }
+    fn cpu_count(&self) -> usize {
+        2
+    }
+    fn new_vcpu(&'static self, root: Hpa, tsc_offset: u64) -> Option<FakeVcpu> {
+        let script = self
+            .scripts
+            .lock()
+            .unwrap()
+            .pop_front()
+            .unwrap_or_default()
+            .into();
+        Some(FakeVcpu {
+            script,
+            root,
+            tsc_offset,
+            ..Default::default()
+        })
+    }
+    fn nested_entry(entry: NestedEntry) -> u64 {
+        match entry {
+            NestedEntry::Table(a) => a.0 | 1,
+            NestedEntry::Page {
+                address, writable, ..
+            } => address.0 | 3 | u64::from(writable) << 2,
+        }
+    }
+    fn decode_nested_entry(value: u64, level: u32) -> Option<NestedEntry> {
+        match value & 3 {
+            0 => None,
+            1 => Some(NestedEntry::Table(Hpa(value & !0xfff))),
+            _ => Some(NestedEntry::Page {
+                address: Hpa(value & !0xfff),
+                writable: value & 4 != 0,
+                level,
+            }),
+        }
+    }
+}
+
+/// The control domain's processor.
+#[derive(Default)]
+pub struct FakeCpu {
+    pub index: usize,
+    pub gpr: [u64; 16],
+    pub rip: u64,
+    pub cr3: u64,
+    pub exception: Option<Exception>,
+    pub efer: u64,
+}
+
+/// A guest's.
+pub struct FakeVcpu {
+    pub script: VecDeque<(Exit, u64)>,
+    pub root: Hpa,
+    pub tsc_offset: u64,
+    pub gpr: [u64; 16],
+    pub registers: Registers,
+    pub attached: bool,
+    pub interruptible: bool,
+    pub injected: Vec<u8>,
+    pub window: Option<u8>,
+    pub exception: Option<Exception>,
+    pub flushes: usize,
+    pub extended: Vec<AtomicU64>,
+}
+
+impl Default for FakeVcpu {
+    fn default() -> Self {
+        Self {
+            script: VecDeque::new(),
+            root: Hpa(0),
+            tsc_offset: 0,
+            gpr: [0; 16],
+            registers: Registers {
+                xcr0: 1,
+                ..Default::default()
+            },
+            attached: false,
+            interruptible: true,
+            injected: Vec::new(),
+            window: None,
+            exception: None,
+            flushes: 0,
+            extended: (0..512).map(AtomicU64::new).collect(),
+        }
+    }
+}
+
+impl State for FakeCpu {
+    fn gpr(&self, index: usize) -> u64 {
+        self.gpr[index]
+    }
+    fn set_gpr(&mut self, index: usize, value: u64) {
+        self.gpr[index] = value;
+    }
+    fn rip(&self) -> u64 {
+        self.rip
+    }
+    fn advance_to(&mut self, rip: u64) {
+        self.rip = rip;
+    }
+    fn rflags(&self) -> u64 {
+        2
+    }
+    fn set_rflags(&mut self, _: u64) {}
+    fn next_rip(&self) -> Option<u64> {
+        Some(self.rip + 3)
+    }
+    fn cpl(&self) -> u8 {
+        3
+    }
+    fn code_mode(&self) -> CodeMode {
+        CodeMode::Bits64
+    }
+    fn cs_base(&self) -> u64 {
+        0
+    }
+    fn paging(&self) -> Paging {
+        Paging {
+            cr0: 1 << 31 | 1,
+            cr3: self.cr3,
+            cr4: 1 << 5,
+            efer: 1 << 10,
+        }
+    }
+    fn inject_exception(&mut self, exception: Exception) {
+        self.exception = Some(exception);
+    }
+}
+
+impl Cpu for FakeCpu {
+    fn index(&self) -> usize {
+        self.index
+    }
+    fn enter(&mut self) -> Exit {
+        Exit::Interrupt
+    }
+    fn efer(&self) -> u64 {
+        self.efer
+    }
+    fn set_efer(&mut self, value: u64) -> bool {
+        self.efer = value;
+        true
+    }
+    fn prediction_barrier(&mut self) {}
+}
+
+impl State for FakeVcpu {
+    fn gpr(&self, index: usize) -> u64 {
+        self.gpr[index]
+    }
+    fn set_gpr(&mut self, index: usize, value: u64) {
+        self.gpr[index] = value;
+    }
+    fn rip(&self) -> u64 {
+        self.registers.rip
+    }
+    fn advance_to(&mut self, rip: u64) {
+        self.registers.rip = rip;
+    }
+    fn rflags(&self) -> u64 {
+        self.registers.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.registers.rflags = value;
+    }
+    fn next_rip(&self) -> Option<u64> {
+        Some(self.registers.rip + 2)
+    }
+    fn cpl(&self) -> u8 {
+        0
+    }
+    fn code_mode(&self) -> CodeMode {
+        CodeMode::Bits64
+    }
+    fn cs_base(&self) -> u64 {
+        0
+    }
+    fn paging(&self) -> Paging {
+        Paging {
+            cr0: 1,
+            cr3: 0,
+            cr4: 0,
+            efer: 0,
+        }
+    }
+    fn inject_exception(&mut self, exception: Exception) {
+        self.exception = Some(exception);
+    }
+}
+
+impl Vcpu<FakeCpu> for FakeVcpu {
+    fn attach(&mut self, _: &mut FakeCpu) {
+        assert!(!self.attached);
+        self.attached = true;
+    }
+    fn detach(&mut self, _: &mut FakeCpu) {
+        assert!(self.attached);
+        self.attached = false;
+    }
+    fn enter(&mut self, _: &mut FakeCpu) -> Exit {
+        assert!(self.attached);
+        let (exit, rcx) = self.script.pop_front().unwrap_or((Exit::Interrupt, 0));
+        self.gpr[1] = rcx;
+        exit
+    }
+    fn flush_translations(&mut self) {
+        self.flushes += 1;
+    }
+    fn registers(&self) -> Registers {
+        Registers {
+            gpr: self.gpr,
+            ..self.registers
+        }
+    }
+    fn set_registers(&mut self, registers: &Registers) -> bool {
+        self.registers = *registers;
+        self.gpr = registers.gpr;
+        true
+    }
+    fn interruptible(&self) -> bool {
+        self.interruptible
+    }
+    fn inject_interrupt(&mut self, vector: u8) {
+        assert!(self.interruptible);
+        self.injected.push(vector);
+    }
+    fn inject_nmi(&mut self) -> bool {
+        self.injected.push(2);
+        true
+    }
+    fn request_window(&mut self, priority_class: Option<u8>) {
+        self.window = priority_class;
+    }
+    fn task_priority(&self) -> u8 {
+        self.registers.cr8 as u8
+    }
+    fn set_task_priority(&mut self, cr8: u8) {
+        self.registers.cr8 = u64::from(cr8);
+    }
+    fn reset(&mut self, startup: Option<u8>) {
+        self.registers.rip = startup.map_or(0xfff0, |page| u64::from(page) << 12);
+    }
+    fn efer(&self) -> u64 {
+        self.registers.efer
+    }
+    fn set_efer(&mut self, value: u64) -> bool {
+        self.registers.efer = value;
+        true
+    }
+    fn xcr0(&self) -> u64 {
+        self.registers.xcr0
+    }
+    fn set_xcr0(&mut self, value: u64) {
+        self.registers.xcr0 = value;
+    }
+    fn set_pat(&mut self, value: u64) {
+        self.registers.pat = value;
+    }
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
+    fn extended_state(&self) -> &[AtomicU64] {
+        &self.extended
+    }
+    fn set_extended_state(&mut self, image: &[AtomicU64]) {
+        for (own, other) in self.extended.iter().zip(image) {
+            own.store(other.load(Relaxed), Relaxed);
+        }
+    }
+}

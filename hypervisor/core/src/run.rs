@@ -1,0 +1,401 @@
+//! The run loop: from the vmm's `Run` call to its return.
+//!
+//! It is short on purpose. Before each entry it looks at what others left, at the clock and at what
+//! can be injected; after each exit it does what [`crate::exits`] says: go on, or leave to the vmm.
+
+use crate::apic::{Arrival, Identity};
+use crate::exits;
+use crate::fetch::Fetch;
+use crate::hal::{Hal, Hpa, Memory, State, Vcpu};
+use crate::hyperv::OverlayKind;
+use crate::inbox::{Item, Notice, Whereabouts};
+use crate::machine::{Machine, Others, ProcessorSlot};
+use crate::processor::{Activity, Context, VirtualProcessor};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use hypervisor_abi::{Completion, EXTINT_REQUEST, EXTINT_VECTOR, ExitReason, RunPage, Status};
+
+/// A virtual processor.
+pub struct Processor<H: Hal> {
+    /// Registers and world switch.
+    pub vcpu: H::Vcpu,
+    /// Local APIC, Hyper-V registers, emulated registers.
+    pub emulated: VirtualProcessor,
+    /// Where the last intercepted instruction lay.
+    pub fetch: Fetch,
+    /// Its overlay pages: messages, events, assist.
+    overlays: [OverlayPage; 3],
+    /// Guest-physical page of the xAPIC registers, if any.
+    pub apic_page: Option<u64>,
+    /// `IN` and hypercalls: which result the vmm owes.
+    pub owed: Owed,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// An overlay page of a processor and where it lies.
+#[derive(Clone, Copy)]
+pub struct OverlayPage {
+    /// The page.
+    pub page: Hpa,
+    /// Its place in the guest.
+    pub gpa: Option<u64>,
+}
+
+/// What [`Completion::Io`] completes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The low bytes of RAX after `IN`.
+    In {
+        /// 1, 2 or 4.
+        size_bytes: u8,
+    },
+    /// The result of a Hyper-V hypercall.
+    Hypercall,
+}
+
+/// Counters since creation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Exits.
+    pub exits: u64,
+    /// Answered by the vmm.
+    pub exits_to_vmm: u64,
+    /// Ended for the control domain's interrupts.
+    pub interrupted: u64,
+    /// Interrupts injected.
+    pub injected: u64,
+}
+
+/// What an exit leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Enter again.
+    Resume,
+    /// Return to the vmm.
+    Leave(ExitReason),
+}
+
+/// Everything an exit may need.
+pub struct Run<'a, H: Hal> {
+    /// The machine below everything.
+    pub hal: &'static H,
+    /// The CPU that this happens on.
+    pub cpu: &'a mut H::Cpu,
+    /// The guest.
+    pub machine: &'a Machine<H>,
+    /// What others may see of the processor.
+    pub slot: &'a ProcessorSlot<H>,
+    /// Its index.
+    pub index: usize,
+    /// The processor.
+    pub processor: &'a mut Processor<H>,
+    /// Kicks and wakes that the vmm owes others.
+    pub others: Others,
+}
+
+impl<H: Hal> Processor<H> {
+    /// Processor `index` of `machine`, at power-on.
+    pub fn new(hal: &'static H, machine: &Machine<H>, index: usize, apic_id: u32) -> Option<Self> {
+        let memory = hal.memory();
+        let mut pages = [None; 3];
+        for page in &mut pages {
+            *page = memory.allocate_page();
+        }
+        let [Some(messages), Some(events), Some(assist)] = pages else {
+            pages
+                .into_iter()
+                .flatten()
+                .for_each(|page| memory.free_page(page));
+            return None;
+        };
+        let partition = &machine.partition;
+        let emulated = VirtualProcessor::new(
+            partition,
+            index as u32,
+            apic_id,
+            memory.page(messages),
+            memory.page(events),
+        );
+        let Some(vcpu) = hal.new_vcpu(machine.root, emulated.tsc_offset(partition)) else {
+            [messages, events, assist]
+                .into_iter()
+                .for_each(|page| memory.free_page(page));
+            return None;
+        };
+        Some(Self {
+            vcpu,
+            emulated,
+            fetch: Fetch::default(),
+            overlays: [messages, events, assist].map(|page| OverlayPage { page, gpa: None }),
+            apic_page: Some(0xfee0_0000),
+            owed: Owed::Nothing,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Gives its pages back, before it is dropped.
+    pub fn release(&mut self, memory: &H::Memory) {
+        for overlay in &self.overlays {
+            memory.free_page(overlay.page);
+        }
+    }
+
+    /// What senders must know of its local APIC.
+    pub fn identity(&self) -> Identity {
+        self.emulated.identity()
+    }
+
+    /// One of its own overlays; `None` for those of the machine.
+    pub fn overlay(&mut self, kind: OverlayKind) -> Option<&mut OverlayPage> {
+        self.overlays.get_mut(match kind {
+            OverlayKind::Messages => 0,
+            OverlayKind::Events => 1,
+            OverlayKind::Assist => 2,
+            OverlayKind::Hypercall | OverlayKind::ReferenceTsc => return None,
+        })
+    }
+}
+
+/// Runs processor `index` of `machine` on this CPU until the vmm must do something.
+pub fn run<H: Hal>(
+    hal: &'static H,
+    cpu: &mut H::Cpu,
+    machine: &Machine<H>,
+    index: u64,
+) -> Result<ExitReason, Status> {
+    let slot = machine.processor(index)?;
+    let mut body = slot.body.try_lock().ok_or(Status::Busy)?;
+    let processor = &mut *body;
+    complete(processor, slot.page)?;
+    let mut run = Run {
+        hal,
+        cpu,
+        machine,
+        slot,
+        index: index as usize,
+        processor,
+        others: Others::default(),
+    };
+    slot.inbox.set_whereabouts(Whereabouts::Running);
+    run.processor.fetch.forget();
+    run.processor.vcpu.attach(run.cpu);
+    let reason = run.until_leave();
+    run.processor.vcpu.detach(run.cpu);
+    run.publish(reason);
+    Ok(reason)
+}
+
+/// Uses the vmm's answer to the last exit.
+fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), Status> {
+    let completion = page.completion.load(Relaxed);
+    if completion == Completion::None as u32 {
+        return Ok(());
+    }
+    match (
+        Completion::from_number(completion),
+        core::mem::take(&mut processor.owed),
+    ) {
+        (Some(Completion::Io), Owed::In { size_bytes }) => {
+            let mask = (1u64 << (8 * u32::from(size_bytes))) - 1;
+            let value = page.data[0].load(Relaxed) & mask;
+            // A 32-bit result clears the upper half, smaller ones keep it.
+            let kept = if size_bytes == 4 {
+                0
+            } else {
+                processor.vcpu.gpr(0) & !mask
+            };
+            processor.vcpu.set_gpr(0, kept | value);
+        }
+        (Some(Completion::Io), Owed::Hypercall) => {
+            exits::hypercall::store_result(&mut processor.vcpu, page.data[0].load(Relaxed));
+        }
+        (Some(Completion::Io), Owed::Nothing) => {}
+        (Some(Completion::Registers), _) => {
+            if !processor.vcpu.set_registers(&page.registers.load()) {
+                return Err(Status::InvalidState);
+            }
+        }
+        (Some(Completion::None), _) => {}
+        (None, _) => return Err(Status::InvalidArgument),
+    }
+    page.completion.store(Completion::None as u32, Relaxed);
+    Ok(())
+}
+
+impl<H: Hal> Run<'_, H> {
+    fn until_leave(&mut self) -> ExitReason {
+        loop {
+            if let Some(reason) = self.before_entry() {
+                return reason;
+            }
+            let exit = self.processor.vcpu.enter(self.cpu);
+            self.processor.counters.exits += 1;
+            self.processor
+                .emulated
+                .set_task_priority(self.processor.vcpu.task_priority());
+            match exits::handle(self, exit) {
+                Next::Resume => {}
+                Next::Leave(reason) => return reason,
+            }
+        }
+    }
+
+    /// All that must be looked at between two entries. `Some`: don't enter.
+    fn before_entry(&mut self) -> Option<ExitReason> {
+        if self.slot.inbox.is_pending() {
+            self.take_inbox();
+        }
+        if self.others != Others::default() || self.slot.page.exit_request.load(SeqCst) != 0 {
+            return Some(ExitReason::Interrupted);
+        }
+        let generation = self.machine.map_generation.load(SeqCst);
+        if self.slot.entered_generation.swap(generation, SeqCst) != generation {
+            self.processor.vcpu.flush_translations();
+            self.processor.fetch.forget();
+        }
+        let extint = self.slot.page.extint.load(Relaxed);
+        let processor = &mut *self.processor;
+        processor
+            .emulated
+            .poll(&self.machine.partition, self.hal.tsc());
+        if processor.emulated.activity() != Activity::Running {
+            let woken_by_pic = extint & EXTINT_REQUEST != 0 && processor.emulated.accepts_extint();
+            if processor.emulated.activity() == Activity::Halted && woken_by_pic {
+                processor.emulated.resume();
+            } else {
+                return self.block();
+            }
+        }
+        self.inject(extint)
+    }
+
+    /// The processor does not execute: say so, and look once more.
+    fn block(&mut self) -> Option<ExitReason> {
+        let reason = match self.processor.emulated.activity() {
+            Activity::WaitForStartup => ExitReason::WaitForStartup,
+            _ => ExitReason::Halted,
+        };
+        self.slot.inbox.set_whereabouts(Whereabouts::Blocked);
+        if self.slot.inbox.is_pending() {
+            self.slot.inbox.set_whereabouts(Whereabouts::Running);
+            return Some(ExitReason::Interrupted);
+        }
+        Some(reason)
+    }
+
+    /// Injects what can be, and asks for a window for what can't.
+    fn inject(&mut self, extint: u32) -> Option<ExitReason> {
+        let Processor {
+            vcpu,
+            emulated,
+            counters,
+            ..
+        } = &mut *self.processor;
+        if emulated.nmi_pending() && vcpu.inject_nmi() {
+            emulated.take_nmi();
+        }
+        let from_pic = extint & (EXTINT_REQUEST | EXTINT_VECTOR) != 0 && emulated.accepts_extint();
+        if from_pic {
+            if !vcpu.interruptible() {
+                vcpu.request_window(Some(15));
+                return None;
+            }
+            if extint & EXTINT_VECTOR == 0 {
+                return Some(ExitReason::ExternalInterrupt);
+            }
+            self.slot
+                .page
+                .extint
+                .fetch_and(!(EXTINT_VECTOR | 0xff), SeqCst);
+            vcpu.inject_interrupt(extint as u8);
+            counters.injected += 1;
+            vcpu.request_window(emulated.pending_interrupt().map(|vector| vector >> 4));
+            return None;
+        }
+        let mut waiting = emulated.pending_interrupt();
+        if waiting.is_some()
+            && vcpu.interruptible()
+            && let Some(vector) = emulated.acknowledge()
+        {
+            vcpu.inject_interrupt(vector);
+            counters.injected += 1;
+            waiting = emulated.pending_interrupt();
+        }
+        vcpu.request_window(
+            waiting
+                .or_else(|| emulated.blocked_by_task_priority())
+                .map(|vector| vector >> 4),
+        );
+        None
+    }
+
+    fn take_inbox(&mut self) {
+        let Processor { vcpu, emulated, .. } = &mut *self.processor;
+        let mut identity_changed = false;
+        self.slot.inbox.drain(|item| match item {
+            Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
+                Arrival::Nothing | Arrival::Pending => {}
+                Arrival::Init => {
+                    vcpu.reset(None);
+                    identity_changed = true;
+                }
+                Arrival::StartUp(page) => vcpu.reset(Some(page)),
+            },
+            Item::Notice(Notice::Event { sint, flag }) => {
+                emulated.signal_event(sint, flag);
+            }
+            // A full queue is the guest's doing: it does not read its messages.
+            Item::Notice(Notice::Message { sint, message }) => {
+                let _ = emulated.post_message(sint, &message);
+            }
+        });
+        if identity_changed {
+            self.slot
+                .identity
+                .store(self.processor.identity().pack(), Relaxed);
+        }
+    }
+
+    /// What an instruction depends on.
+    pub fn context(&self) -> Context {
+        let vcpu = &self.processor.vcpu;
+        Context {
+            tsc: self.hal.tsc(),
+            cr4: vcpu.paging().cr4,
+            xcr0: vcpu.xcr0(),
+            efer: vcpu.efer(),
+        }
+    }
+
+    /// Stores the registers for the vmm.
+    pub fn show_registers(&self) {
+        self.slot
+            .page
+            .registers
+            .store(&self.processor.vcpu.registers());
+    }
+
+    /// The last words before the vmm has the processor again.
+    fn publish(&mut self, reason: ExitReason) {
+        let page = self.slot.page;
+        let deadline = self
+            .processor
+            .emulated
+            .next_deadline(&self.machine.partition);
+        page.next_deadline
+            .store(deadline.unwrap_or(u64::MAX), Relaxed);
+        page.signal.store(self.others.signal, Relaxed);
+        page.wake.store(self.others.wake, Relaxed);
+        page.reason.store(reason as u32, Relaxed);
+        match reason {
+            ExitReason::Interrupted => self.processor.counters.interrupted += 1,
+            _ => self.processor.counters.exits_to_vmm += 1,
+        }
+        if !matches!(reason, ExitReason::Halted | ExitReason::WaitForStartup) {
+            self.slot.inbox.set_whereabouts(Whereabouts::Vmm);
+        }
+    }
+}

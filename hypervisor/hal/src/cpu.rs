@@ -1,0 +1,134 @@
+//! Single instructions that the rest of this crate is made of.
+
+use core::arch::asm;
+
+/// Model-specific registers named here (APM vol. 2, appendix A).
+pub mod msr {
+    pub const EFER: u32 = 0xc000_0080;
+    pub const VM_CR: u32 = 0xc001_0114;
+    pub const VM_HSAVE_PA: u32 = 0xc001_0117;
+    pub const TSC_AUX: u32 = 0xc000_0103;
+    pub const SPEC_CTRL: u32 = 0x48;
+    pub const PRED_CMD: u32 = 0x49;
+}
+
+/// EFER.SVME
+pub const EFER_SVME: u64 = 1 << 12;
+/// EFER.LME
+pub const EFER_LME: u64 = 1 << 8;
+/// EFER.LMA
+pub const EFER_LMA: u64 = 1 << 10;
+
+/// RDMSR.
+///
+/// # Safety
+/// The register exists: else the instruction faults.
+pub unsafe fn rdmsr(msr: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the caller vouches that the register exists; reading changes no memory.
+    unsafe {
+        asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// WRMSR.
+///
+/// # Safety
+/// The register exists, takes `value`, and the change breaks no assumption of this program.
+pub unsafe fn wrmsr(msr: u32, value: u64) {
+    // SAFETY: the caller vouches for register and value.
+    unsafe {
+        asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags));
+    }
+}
+
+/// CPUID: EAX, EBX, ECX, EDX.
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let r = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [r.eax, r.ebx, r.ecx, r.edx]
+}
+
+/// RDTSC.
+pub fn rdtsc() -> u64 {
+    // SAFETY: present on every 64-bit CPU; CR4.TSD is clear in the hypervisor.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// RDRAND, where the CPU has it and it has something to give.
+pub fn rdrand() -> Option<u64> {
+    if cpuid(1, 0)[2] & (1 << 30) == 0 {
+        return None;
+    }
+    for _ in 0..10 {
+        let (value, ok): (u64, u8);
+        // SAFETY: CPUID says that the instruction exists.
+        unsafe {
+            asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) ok, options(nomem, nostack))
+        };
+        if ok != 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Reads XCR0. CR4.OSXSAVE is set in the hypervisor (see `prepare`).
+pub fn xgetbv() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: CR4.OSXSAVE is set on every CPU before anything else of this crate runs.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes XCR0.
+///
+/// # Safety
+/// `value` is legal on this CPU (SDM vol. 1 §13.3), else the instruction faults.
+pub unsafe fn xsetbv(value: u64) {
+    // SAFETY: the caller vouches for the value; OSXSAVE is set.
+    unsafe {
+        asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Reads DR0 to DR3.
+pub fn read_debug_registers() -> [u64; 4] {
+    let (a, b, c, d);
+    // SAFETY: at privilege level 0 with DR7.GD clear (a world switch sets DR7 to 400h) these reads
+    // have no effect.
+    unsafe {
+        asm!("mov {}, dr0", "mov {}, dr1", "mov {}, dr2", "mov {}, dr3",
+            out(reg) a, out(reg) b, out(reg) c, out(reg) d, options(nomem, nostack, preserves_flags));
+    }
+    [a, b, c, d]
+}
+
+/// Writes DR0 to DR3. They do nothing while DR7 enables none, as it is in the hypervisor.
+pub fn write_debug_registers(values: [u64; 4]) {
+    let [a, b, c, d] = values;
+    // SAFETY: any value is legal for an address register; DR7 is 400h in the hypervisor.
+    unsafe {
+        asm!("mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}",
+            in(reg) a, in(reg) b, in(reg) c, in(reg) d, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Sets CR0 and CR4 as the hypervisor needs them: XSAVE usable, no lazy FPU.
+///
+/// # Safety
+/// The CPU has XSAVE; called on each CPU before anything else of this crate.
+pub unsafe fn prepare() {
+    const CR0_MP: u64 = 1 << 1;
+    const CR0_EM_TS: u64 = 1 << 2 | 1 << 3;
+    const CR4_OSFXSR_OSXMMEXCPT_OSXSAVE: u64 = 1 << 9 | 1 << 10 | 1 << 18;
+    // SAFETY: these bits change no translation; the caller vouches for XSAVE.
+    unsafe {
+        asm!("mov {t}, cr0", "and {t}, {clear}", "or {t}, {set}", "mov cr0, {t}",
+            t = out(reg) _, clear = in(reg) !CR0_EM_TS, set = in(reg) CR0_MP, options(nostack));
+        asm!("mov {t}, cr4", "or {t}, {set}", "mov cr4, {t}",
+            t = out(reg) _, set = in(reg) CR4_OSFXSR_OSXMMEXCPT_OSXSAVE, options(nostack));
+    }
+}

@@ -1,0 +1,183 @@
+//! The control domain's processor on one physical CPU.
+//!
+//! Its normal life costs no exits: it has all ports, nearly all model-specific registers, and gets
+//! its interrupts directly.
+
+use super::features::{self, Features};
+use super::state::Processor;
+use super::tags::{self, Tags};
+use super::vmcb::{Vmcb, VmcbSegment, misc1, misc2};
+use super::{Svm, exits};
+use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_SVME};
+use crate::extended::{Components, ControlImage};
+use crate::handoff::{BOOT_CS, BOOT_DS, EntryState};
+use crate::memory::PoolBox;
+use hypervisor_core::hal::{Cpu, Exit, Hpa};
+
+/// What a physical CPU keeps besides the control domain's registers.
+pub struct Host {
+    pub index: usize,
+    pub tags: Tags,
+    pub components: Components,
+    /// The control domain's extended state and registers while a guest is attached.
+    pub extended: PoolBox<ControlImage>,
+    pub xcr0: u64,
+    pub debug_registers: [u64; 4],
+    pub tsc_aux: u64,
+    pub has_tsc_aux: bool,
+    pub has_prediction_barrier: bool,
+    /// Nested root of the guest that ran here last: another one gets a prediction barrier.
+    pub last_root: u64,
+}
+
+/// A physical CPU.
+pub type SvmCpu = Processor<Host>;
+
+/// Nested control: nested paging on.
+pub const NESTED_PAGING: u64 = 1;
+/// TLB_CONTROL: flush everything (APM vol. 2 §15.16.2).
+pub const FLUSH_ALL: u32 = 1;
+
+/// Puts this CPU under the hypervisor: SVM on, the control domain's processor in the state `entry`
+/// over the nested tables at `root`.
+///
+/// # Safety
+/// 1. Called once on each CPU, on the host page tables, with interrupts off.
+/// 2. `root` maps no memory of the hypervisor.
+/// 3. `features` comes from [`features::check`] on this CPU.
+pub unsafe fn start(
+    svm: &'static Svm,
+    index: usize,
+    features: Features,
+    root: Hpa,
+    entry: &EntryState,
+) -> Option<PoolBox<SvmCpu>> {
+    let pool = svm.memory.pool();
+    let save_area = pool.allocate(1)?;
+    // SAFETY: XSAVE exists by (3); first thing on this CPU by (1).
+    unsafe { cpu::prepare() };
+    // SAFETY: (3); the page was allocated for this.
+    unsafe { features::enable(save_area) };
+
+    let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
+    vmcb.intercept_misc1 =
+        misc1::INIT | misc1::CPUID | misc1::INVLPGA | misc1::MSR | misc1::SHUTDOWN;
+    vmcb.intercept_misc2 = misc2::OWN_INSTRUCTIONS | misc2::VMMCALL;
+    vmcb.msrpm_base = svm.permissions.control_msrs;
+    vmcb.iopm_base = svm.permissions.guest_ports; // looked at only with the intercept on
+    vmcb.asid = tags::CONTROL_DOMAIN;
+    vmcb.tlb_control = FLUSH_ALL;
+    vmcb.nested_control = NESTED_PAGING;
+    vmcb.nested_cr3 = root.0;
+    enter_long_mode(&mut vmcb, entry);
+
+    let extended_features = cpu::cpuid(0x8000_0001, 0)[3];
+    let has_tsc_aux = extended_features & 1 << 27 != 0;
+    let host = Host {
+        index,
+        tags: Tags::new(index, features.tags),
+        components: svm.extended,
+        extended: PoolBox::new(pool, ControlImage::initial())?,
+        xcr0: cpu::xgetbv(),
+        debug_registers: [0; 4],
+        tsc_aux: 0,
+        has_tsc_aux,
+        has_prediction_barrier: cpu::cpuid(0x8000_0000, 0)[0] >= 0x8000_0008
+            && cpu::cpuid(0x8000_0008, 0)[1] & 1 << 12 != 0,
+        last_root: 0,
+    };
+    let mut registers = [0; 16];
+    registers[6] = entry.rsi;
+    let mut cpu = Processor {
+        vmcb,
+        registers,
+        has_next_rip: features.next_rip,
+        role: host,
+    };
+    super::switch::vmsave(&mut cpu.vmcb);
+    // VMSAVE brought the hypervisor's own FS, GS, TR and LDTR: the control domain starts without.
+    cpu.vmcb.fs = VmcbSegment {
+        attributes: 0xc93,
+        limit: u32::MAX,
+        ..Default::default()
+    };
+    cpu.vmcb.gs = cpu.vmcb.fs;
+    cpu.vmcb.ldtr = VmcbSegment {
+        attributes: 0x82,
+        limit: 0xffff,
+        ..Default::default()
+    };
+    cpu.vmcb.tr = VmcbSegment {
+        attributes: 0x8b,
+        limit: 0xffff,
+        ..Default::default()
+    };
+    // SAFETY: the hypervisor uses none of these registers; the control domain runs next.
+    unsafe { super::switch::vmload(&cpu.vmcb) };
+    PoolBox::new(pool, cpu)
+}
+
+/// The state in which Linux's 64-bit entry and the wake-up vector expect a CPU.
+fn enter_long_mode(vmcb: &mut Vmcb, entry: &EntryState) {
+    const CR0_PE_ET_NE_PG: u64 = 1 | 1 << 4 | 1 << 5 | 1 << 31;
+    const CR4_PAE: u64 = 1 << 5;
+    vmcb.cs = VmcbSegment {
+        selector: BOOT_CS,
+        attributes: 0xa9b,
+        limit: u32::MAX,
+        base: 0,
+    };
+    let data = VmcbSegment {
+        selector: BOOT_DS,
+        attributes: 0xc93,
+        limit: u32::MAX,
+        base: 0,
+    };
+    (vmcb.ss, vmcb.ds, vmcb.es) = (data, data, data);
+    vmcb.gdtr = VmcbSegment {
+        limit: u32::from(entry.gdt_limit),
+        base: entry.gdt_base,
+        ..Default::default()
+    };
+    vmcb.efer = EFER_LME | EFER_LMA | EFER_SVME;
+    vmcb.cr0 = CR0_PE_ET_NE_PG;
+    vmcb.cr3 = entry.cr3;
+    vmcb.cr4 = CR4_PAE;
+    vmcb.dr6 = 0xffff_0ff0;
+    vmcb.dr7 = 0x400;
+    vmcb.rflags = 2;
+    vmcb.rip = entry.rip;
+    vmcb.rsp = entry.rsp;
+    vmcb.guest_pat = 0x0007_0406_0007_0406;
+}
+
+impl Cpu for SvmCpu {
+    fn index(&self) -> usize {
+        self.role.index
+    }
+
+    fn enter(&mut self) -> Exit {
+        // SAFETY: `start` has switched SVM on here and intercepts VMRUN; the nested tables hide
+        // the hypervisor's memory.
+        unsafe { self.switch() };
+        self.vmcb.tlb_control = 0;
+        exits::decode(&self.vmcb)
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcb.efer & !EFER_SVME
+    }
+
+    fn set_efer(&mut self, value: u64) -> bool {
+        // LMA is read-only to software; SVME stays set, as VMRUN demands.
+        self.vmcb.efer = value & !(EFER_LMA | EFER_SVME) | self.vmcb.efer & EFER_LMA | EFER_SVME;
+        true
+    }
+
+    fn prediction_barrier(&mut self) {
+        if self.role.has_prediction_barrier {
+            // SAFETY: CPUID says that the register exists; 1 is its only command.
+            unsafe { cpu::wrmsr(cpu::msr::PRED_CMD, 1) };
+        }
+    }
+}

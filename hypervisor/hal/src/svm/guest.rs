@@ -1,0 +1,440 @@
+//! A guest's processor.
+
+use super::control::{FLUSH_ALL, NESTED_PAGING, SvmCpu};
+use super::state::{Processor, event};
+use super::tags::Tag;
+use super::vmcb::{Vmcb, VmcbSegment, exit, misc1, misc2, misc3};
+use super::{Svm, exits, switch};
+use crate::cpu::{self, EFER_LMA, EFER_SVME, msr};
+use crate::extended::{self, GuestImage};
+use crate::memory::PoolBox;
+use core::sync::atomic::AtomicU64;
+use hypervisor_abi::Registers;
+use hypervisor_core::hal::{Exit, Hpa, Vcpu};
+
+/// What a guest's processor has besides VMCB and general registers.
+pub struct Guest {
+    extended: PoolBox<GuestImage>,
+    components: u64,
+    xcr0: u64,
+    debug_registers: [u64; 4],
+    tsc_aux: u64,
+    tag: Tag,
+    flush: bool,
+    attached: bool,
+    /// An NMI is being handled: no other until IRET.
+    nmi_masked: bool,
+}
+
+/// A guest's processor under SVM.
+pub type SvmVcpu = Processor<Guest>;
+
+/// Fields of `virtual_interrupt` (APM vol. 2 appendix B, offset 60h).
+mod virtual_interrupt {
+    pub const TPR: u64 = 0xf;
+    pub const REQUEST: u64 = 1 << 8;
+    pub const PRIORITY_SHIFT: u32 = 16;
+    pub const MASKING: u64 = 1 << 24;
+    pub const WINDOW: u64 = REQUEST | 0xf << PRIORITY_SHIFT;
+}
+
+const RFLAGS_IF: u64 = 1 << 9;
+/// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
+const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
+
+/// SDM vol. 1 §13.3: x87 always, AVX needs SSE, AVX-512 needs AVX and comes whole.
+fn xcr0_is_legal(value: u64, components: u64) -> bool {
+    let has = |bits| value & bits == bits;
+    let wide = value & 0xe0;
+    value & !components == 0
+        && has(1)
+        && (!has(4) || has(2))
+        && (wide == 0 || wide == 0xe0 && has(6))
+}
+
+impl SvmVcpu {
+    pub fn create(svm: &'static Svm, root: Hpa, tsc_offset: u64) -> Option<Self> {
+        let pool = svm.memory.pool();
+        let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
+        vmcb.intercept_exceptions = EXCEPTIONS;
+        vmcb.intercept_misc1 = misc1::INTR
+            | misc1::NMI
+            | misc1::INIT
+            | misc1::RDPMC
+            | misc1::CPUID
+            | misc1::INVD
+            | misc1::HLT
+            | misc1::INVLPGA
+            | misc1::IOIO
+            | misc1::MSR
+            | misc1::SHUTDOWN;
+        vmcb.intercept_misc2 = misc2::OWN_INSTRUCTIONS
+            | misc2::VMMCALL
+            | misc2::WBINVD
+            | misc2::MONITOR
+            | misc2::MWAIT
+            | misc2::XSETBV
+            | misc2::RDPRU;
+        vmcb.intercept_misc3 = misc3::INVLPGB | misc3::TLBSYNC;
+        vmcb.iopm_base = svm.permissions.guest_ports;
+        vmcb.msrpm_base = svm.permissions.guest_msrs;
+        vmcb.tsc_offset = tsc_offset;
+        vmcb.virtual_interrupt = virtual_interrupt::MASKING;
+        vmcb.nested_control = NESTED_PAGING;
+        vmcb.nested_cr3 = root.0;
+        let role = Guest {
+            extended: PoolBox::new(pool, GuestImage::initial())?,
+            components: svm.extended.guest,
+            xcr0: 1,
+            debug_registers: [0; 4],
+            tsc_aux: 0,
+            tag: Tag::default(),
+            flush: false,
+            attached: false,
+            nmi_masked: false,
+        };
+        let has_next_rip = super::features::check().is_ok_and(|f| f.next_rip);
+        let mut vcpu = Processor {
+            vmcb,
+            registers: [0; 16],
+            has_next_rip,
+            role,
+        };
+        vcpu.to_reset_state(None);
+        Some(vcpu)
+    }
+}
+
+impl Vcpu<SvmCpu> for SvmVcpu {
+    fn attach(&mut self, cpu: &mut SvmCpu) {
+        let guest = self;
+        let host = &mut cpu.role;
+        switch::vmsave(&mut cpu.vmcb);
+        // SAFETY: the guest runs next, or `detach` loads the control domain's again.
+        unsafe { switch::vmload(&guest.vmcb) };
+        host.xcr0 = cpu::xgetbv();
+        // SAFETY: `components.all` is what CPUID allows in XCR0 here and what the control image
+        // holds; the guest's image holds `components`, and was written by `save`, `initial` or
+        // `load_from`; `xcr0` was checked by `set_xcr0`.
+        unsafe {
+            if host.xcr0 != host.components.all {
+                cpu::xsetbv(host.components.all);
+            }
+            extended::save(&mut host.extended, host.components.all);
+            extended::restore(&guest.role.extended, guest.role.components);
+            if guest.role.xcr0 != host.components.all {
+                cpu::xsetbv(guest.role.xcr0);
+            }
+        }
+        host.debug_registers = cpu::read_debug_registers();
+        cpu::write_debug_registers(guest.role.debug_registers);
+        // SAFETY: both registers are there when the flags say so; any value of TSC_AUX is legal,
+        // and 1 is the barrier's only command.
+        unsafe {
+            if host.has_tsc_aux {
+                host.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
+                cpu::wrmsr(msr::TSC_AUX, guest.role.tsc_aux);
+            }
+            if host.has_prediction_barrier && host.last_root != guest.vmcb.nested_cr3 {
+                cpu::wrmsr(msr::PRED_CMD, 1);
+            }
+        }
+        host.last_root = guest.vmcb.nested_cr3;
+        guest.role.attached = true;
+    }
+
+    fn detach(&mut self, cpu: &mut SvmCpu) {
+        let guest = self;
+        let host = &mut cpu.role;
+        // SAFETY: as in `attach`.
+        unsafe {
+            if host.has_tsc_aux {
+                cpu::wrmsr(msr::TSC_AUX, host.tsc_aux);
+            }
+            guest.role.debug_registers = cpu::read_debug_registers();
+            cpu::write_debug_registers(host.debug_registers);
+            if guest.role.xcr0 != host.components.all {
+                cpu::xsetbv(host.components.all);
+            }
+            extended::save(&mut guest.role.extended, guest.role.components);
+            extended::restore(&host.extended, host.components.all);
+            if host.xcr0 != host.components.all {
+                cpu::xsetbv(host.xcr0);
+            }
+        }
+        switch::vmsave(&mut guest.vmcb);
+        // SAFETY: the control domain runs next.
+        unsafe { switch::vmload(&cpu.vmcb) };
+        guest.role.attached = false;
+    }
+
+    fn enter(&mut self, cpu: &mut SvmCpu) -> Exit {
+        let guest = self;
+        if guest.role.flush || !cpu.role.tags.holds(guest.role.tag) {
+            let (tag, flush_all) = cpu.role.tags.take();
+            guest.role.tag = tag;
+            guest.role.flush = false;
+            guest.vmcb.asid = tag.asid;
+            if flush_all {
+                guest.vmcb.tlb_control = FLUSH_ALL;
+            }
+        }
+        loop {
+            // SAFETY: SVM is on on this CPU (`cpu` proves it); the VMCB intercepts VMRUN, and the
+            // nested tables map frames of the guest pool and overlay pages alone.
+            unsafe { guest.switch() };
+            guest.vmcb.tlb_control = 0;
+            match guest.vmcb.exit_code {
+                exit::DB => guest.inject(event::EXCEPTION, 1, None),
+                exit::AC => guest.inject(event::EXCEPTION, 17, Some(0)),
+                exit::IRET => {
+                    guest.role.nmi_masked = false;
+                    guest.vmcb.intercept_misc1 &= !misc1::IRET;
+                }
+                _ => return exits::decode(&guest.vmcb),
+            }
+        }
+    }
+
+    fn flush_translations(&mut self) {
+        self.role.flush = true;
+    }
+
+    fn registers(&self) -> Registers {
+        let v = &self.vmcb;
+        let mut gpr = self.registers;
+        (gpr[0], gpr[4]) = (v.rax, v.rsp);
+        let mut ss = v.ss;
+        ss.attributes = ss.attributes & !0x60 | u16::from(v.cpl) << 5;
+        Registers {
+            gpr,
+            rip: v.rip,
+            rflags: v.rflags,
+            es: v.es.into(),
+            cs: v.cs.into(),
+            ss: ss.into(),
+            ds: v.ds.into(),
+            fs: v.fs.into(),
+            gs: v.gs.into(),
+            ldtr: v.ldtr.into(),
+            tr: v.tr.into(),
+            gdtr: v.gdtr.into(),
+            idtr: v.idtr.into(),
+            cr0: v.cr0,
+            cr2: v.cr2,
+            cr3: v.cr3,
+            cr4: v.cr4,
+            cr8: u64::from(self.task_priority()),
+            efer: v.efer & !EFER_SVME,
+            xcr0: self.role.xcr0,
+            dr: self.role.debug_registers,
+            dr6: v.dr6,
+            dr7: v.dr7,
+            star: v.star,
+            kernel_gs_base: v.kernel_gs_base,
+            sysenter: v.sysenter,
+            pat: v.guest_pat,
+            interrupt_shadow: v.interrupt_shadow & 1,
+        }
+    }
+
+    fn set_registers(&mut self, r: &Registers) -> bool {
+        if r.efer & EFER_SVME != 0
+            || r.cr0 >> 32 != 0
+            || r.cr8 > 15
+            || r.dr6 >> 32 != 0
+            || r.dr7 >> 32 != 0
+        {
+            return false;
+        }
+        let guest = self;
+        if r.xcr0 != guest.role.xcr0 && !xcr0_is_legal(r.xcr0, guest.role.components) {
+            return false;
+        }
+        guest.registers = r.gpr;
+        let v = &mut guest.vmcb;
+        (v.rax, v.rsp) = (r.gpr[0], r.gpr[4]);
+        (v.rip, v.rflags) = (r.rip, r.rflags);
+        (v.es, v.cs, v.ss, v.ds) = (r.es.into(), r.cs.into(), r.ss.into(), r.ds.into());
+        (v.fs, v.gs, v.ldtr, v.tr) = (r.fs.into(), r.gs.into(), r.ldtr.into(), r.tr.into());
+        (v.gdtr, v.idtr) = (r.gdtr.into(), r.idtr.into());
+        v.cpl = (r.ss.attributes >> 5) as u8 & 3;
+        (v.cr0, v.cr2, v.cr3, v.cr4) = (r.cr0, r.cr2, r.cr3, r.cr4);
+        v.efer = r.efer | EFER_SVME;
+        (v.dr6, v.dr7) = (r.dr6, r.dr7);
+        v.star = r.star;
+        v.kernel_gs_base = r.kernel_gs_base;
+        v.sysenter = r.sysenter;
+        v.guest_pat = r.pat;
+        v.interrupt_shadow = v.interrupt_shadow & !1 | r.interrupt_shadow & 1;
+        guest.role.xcr0 = r.xcr0;
+        guest.role.debug_registers = r.dr;
+        guest.role.flush = true;
+        guest.set_task_priority(r.cr8 as u8);
+        true
+    }
+
+    fn interruptible(&self) -> bool {
+        self.vmcb.rflags & RFLAGS_IF != 0
+            && self.vmcb.interrupt_shadow & 1 == 0
+            && self.vmcb.event_injection == 0
+    }
+
+    fn inject_interrupt(&mut self, vector: u8) {
+        self.inject(event::INTERRUPT, vector, None);
+    }
+
+    fn inject_nmi(&mut self) -> bool {
+        if self.role.nmi_masked
+            || self.vmcb.event_injection != 0
+            || self.vmcb.interrupt_shadow & 1 != 0
+        {
+            return false;
+        }
+        self.inject(event::NMI, 2, None);
+        self.role.nmi_masked = true;
+        self.vmcb.intercept_misc1 |= misc1::IRET;
+        true
+    }
+
+    fn request_window(&mut self, priority_class: Option<u8>) {
+        // A virtual interrupt that is intercepted before it is delivered (§15.21.4). Its priority
+        // makes the CPU wait for the task priority too.
+        let vmcb = &mut self.vmcb;
+        vmcb.virtual_interrupt &= !virtual_interrupt::WINDOW;
+        match priority_class {
+            Some(class) => {
+                vmcb.virtual_interrupt |= virtual_interrupt::REQUEST
+                    | u64::from(class & 15) << virtual_interrupt::PRIORITY_SHIFT;
+                vmcb.intercept_misc1 |= misc1::VINTR;
+            }
+            None => vmcb.intercept_misc1 &= !misc1::VINTR,
+        }
+    }
+
+    fn task_priority(&self) -> u8 {
+        (self.vmcb.virtual_interrupt & virtual_interrupt::TPR) as u8
+    }
+
+    fn set_task_priority(&mut self, cr8: u8) {
+        let field = &mut self.vmcb.virtual_interrupt;
+        *field = *field & !virtual_interrupt::TPR | u64::from(cr8) & virtual_interrupt::TPR;
+    }
+
+    fn reset(&mut self, startup: Option<u8>) {
+        self.to_reset_state(startup);
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcb.efer & !EFER_SVME
+    }
+
+    fn set_efer(&mut self, value: u64) -> bool {
+        // SCE, LME, LMA, NXE, FFXSR; the extension itself is not the guest's.
+        const KNOWN: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11 | 1 << 14;
+        if value & !KNOWN != 0 {
+            return false;
+        }
+        let old = self.vmcb.efer;
+        let paging = self.vmcb.cr0 >> 31 & 1 != 0;
+        if paging && (value ^ old) & cpu::EFER_LME != 0 {
+            return false;
+        }
+        self.vmcb.efer = value & !EFER_LMA | old & EFER_LMA | EFER_SVME;
+        true
+    }
+
+    fn xcr0(&self) -> u64 {
+        self.role.xcr0
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        self.role.xcr0 = value;
+        if self.role.attached {
+            // SAFETY: the caller checked the value against what this CPU has; XCR0 is the guest's
+            // while it is attached.
+            unsafe { cpu::xsetbv(value) };
+        }
+    }
+
+    fn set_pat(&mut self, value: u64) {
+        self.vmcb.guest_pat = value;
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.tsc_offset = offset;
+    }
+
+    fn extended_state(&self) -> &[AtomicU64] {
+        self.role.extended.words()
+    }
+
+    fn set_extended_state(&mut self, image: &[AtomicU64]) {
+        let components = self.role.components;
+        self.role.extended.load_from(image, components);
+    }
+}
+
+impl SvmVcpu {
+    /// The state after INIT (SDM vol. 3 table 9-1; the extended state stays), or at a start-up
+    /// vector.
+    fn to_reset_state(&mut self, startup: Option<u8>) {
+        let v = &mut self.vmcb;
+        let data = VmcbSegment {
+            selector: 0,
+            attributes: 0x93,
+            limit: 0xffff,
+            base: 0,
+        };
+        (v.es, v.ss, v.ds, v.fs, v.gs) = (data, data, data, data, data);
+        v.cs = match startup {
+            None => VmcbSegment {
+                selector: 0xf000,
+                attributes: 0x9b,
+                limit: 0xffff,
+                base: 0xffff_0000,
+            },
+            Some(vector) => VmcbSegment {
+                selector: u16::from(vector) << 8,
+                attributes: 0x9b,
+                limit: 0xffff,
+                base: u64::from(vector) << 12,
+            },
+        };
+        v.ldtr = VmcbSegment {
+            attributes: 0x82,
+            limit: 0xffff,
+            ..Default::default()
+        };
+        v.tr = VmcbSegment {
+            attributes: 0x8b,
+            limit: 0xffff,
+            ..Default::default()
+        };
+        v.gdtr = VmcbSegment {
+            limit: 0xffff,
+            ..Default::default()
+        };
+        v.idtr = v.gdtr;
+        v.cpl = 0;
+        v.efer = EFER_SVME;
+        v.cr0 = 0x6000_0010;
+        (v.cr2, v.cr3, v.cr4) = (0, 0, 0);
+        (v.dr6, v.dr7) = (0xffff_0ff0, 0x400);
+        v.rflags = 2;
+        v.rip = if startup.is_none() { 0xfff0 } else { 0 };
+        (v.rax, v.rsp) = (0, 0);
+        v.star = [0; 4];
+        v.kernel_gs_base = 0;
+        v.sysenter = [0; 3];
+        v.guest_pat = 0x0007_0406_0007_0406;
+        v.interrupt_shadow = 0;
+        v.event_injection = 0;
+        self.registers = [0; 16];
+        // Family, model and stepping, as after a real reset.
+        self.registers[2] = u64::from(cpu::cpuid(1, 0)[0]);
+        self.role.debug_registers = [0; 4];
+        self.role.nmi_masked = false;
+        self.role.flush = true;
+    }
+}

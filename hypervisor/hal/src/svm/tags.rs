@@ -1,0 +1,92 @@
+//! TLB tags (ASIDs): one per CPU, guest processor and generation of its translations.
+//!
+//! A tag is never reused before all tags of the CPU were flushed, so taking a new tag *is* the
+//! flush. This needs no flush-by-ASID, and it is right on a CPU that ignores tags.
+
+/// The tags of one CPU. 0 is the host's, 1 the control domain's.
+pub struct Tags {
+    cpu: u32,
+    epoch: u64,
+    next: u32,
+    count: u32,
+}
+
+/// A tag that a guest processor holds, good on one CPU in one epoch.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tag {
+    cpu: u32,
+    epoch: u64,
+    pub asid: u32,
+}
+
+/// The control domain's tag.
+pub const CONTROL_DOMAIN: u32 = 1;
+
+impl Tags {
+    /// `count` tags exist on CPU `cpu` (CPUID 8000_000A EBX).
+    pub fn new(cpu: usize, count: u32) -> Self {
+        Self {
+            cpu: cpu as u32,
+            epoch: 1,
+            next: CONTROL_DOMAIN + 1,
+            count,
+        }
+    }
+
+    /// Is `tag` still good here?
+    pub fn holds(&self, tag: Tag) -> bool {
+        tag.epoch == self.epoch && tag.cpu == self.cpu
+    }
+
+    /// A fresh tag, and whether all of this CPU's translations must be flushed first.
+    pub fn take(&mut self) -> (Tag, bool) {
+        let wrapped = self.next >= self.count;
+        if wrapped {
+            self.epoch += 1;
+            self.next = CONTROL_DOMAIN + 1;
+        }
+        let asid = self.next;
+        self.next += 1;
+        (
+            Tag {
+                cpu: self.cpu,
+                epoch: self.epoch,
+                asid,
+            },
+            wrapped,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_repeat_only_after_a_flush() {
+        let mut tags = Tags::new(3, 16);
+        let mut live = std::vec::Vec::new();
+        for _ in 0..100 {
+            let (tag, flush) = tags.take();
+            if flush {
+                live.clear();
+            }
+            assert!(tag.asid > CONTROL_DOMAIN && tag.asid < 16);
+            assert!(!live.contains(&tag.asid));
+            live.push(tag.asid);
+            assert!(tags.holds(tag));
+        }
+    }
+
+    #[test]
+    fn a_tag_of_another_cpu_or_epoch_does_not_hold() {
+        let (tag, _) = Tags::new(1, 16).take();
+        assert!(!Tags::new(2, 16).holds(tag));
+        let mut tags = Tags::new(1, 4);
+        let (old, _) = tags.take();
+        tags.take();
+        let (_, flush) = tags.take();
+        assert!(flush && !tags.holds(old));
+        assert!(!tags.holds(Tag::default()));
+    }
+}
