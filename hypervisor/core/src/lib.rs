@@ -21,5 +21,6 @@ pub mod hyperv;
 pub mod inbox;
 pub mod machine;
 pub mod memory;
+pub mod policy;
 pub mod processor;
 pub mod run;
