@@ -203,8 +203,11 @@ impl Mapping {
         unsafe { &*((self.base + offset as usize) as *const T) }
     }
 
-    /// Copies out of the mapping. Aligned words are read whole.
-    pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) {
+    /// Copies out of the mapping, by offset. Aligned words are read whole.
+    ///
+    /// # Panics
+    /// If the range is not within the mapping: offsets come from the layout, not from a guest.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) {
         self.check(offset, bytes.len() as u64);
         if bytes.len() == 4 && offset.is_multiple_of(4) {
             // One access, as a device or a descriptor ring expects it.
@@ -230,8 +233,11 @@ impl Mapping {
         }
     }
 
-    /// Copies into the mapping. Aligned words are written whole.
-    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+    /// Copies into the mapping, by offset. Aligned words are written whole.
+    ///
+    /// # Panics
+    /// As [`Mapping::read`].
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
         self.check(offset, bytes.len() as u64);
         let head = (offset.next_multiple_of(8) - offset).min(bytes.len() as u64) as usize;
         let (head, rest) = bytes.split_at(head);

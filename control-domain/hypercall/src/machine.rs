@@ -212,24 +212,30 @@ impl<C: Calls> Machine<C> {
         Ok(answer.o0 as u32)
     }
 
-    /// Writes a register of the local APIC page. What it made pending for other processors is in
-    /// the run page of `processor`.
+    /// Writes a register of the local APIC page. Answers the vector of the level-triggered interrupt
+    /// that the write ended, for the IOAPIC. What it made pending for other processors is in the
+    /// run page of `processor`.
     ///
     /// # Errors
     /// As the hypervisor refuses it.
-    pub fn write_apic(&self, processor: u32, offset: u64, value: u32) -> Result<(), CallError> {
-        self.call(
+    pub fn write_apic(
+        &self,
+        processor: u32,
+        offset: u64,
+        value: u32,
+    ) -> Result<Option<u8>, CallError> {
+        let answer = self.call(
             Call::AccessApic,
             [processor.into(), offset, value.into(), 1],
-        )
-        .map(drop)
+        )?;
+        Ok((answer.o1 & 1 << 8 != 0).then_some(answer.o1 as u8))
     }
 
     /// Ends the machine.
     ///
     /// # Errors
     /// [`Status::Busy`] while a processor is inside the guest.
-    pub fn destroy(self) -> Result<(), CallError> {
+    pub fn destroy(&self) -> Result<(), CallError> {
         self.call(Call::DestroyMachine, [0; 4]).map(drop)
     }
 }

@@ -83,6 +83,14 @@ impl PoolPlan {
         }
     }
 
+    /// Offset in the granules and access of what is mapped at `gpa`.
+    pub fn find(&self, regions: &[Region], gpa: u64) -> Option<(u64, Access)> {
+        let region = regions
+            .iter()
+            .find(|r| gpa >= r.start && gpa - r.start < r.length)?;
+        Some(self.backing(region, gpa))
+    }
+
     /// What to do so that `new` is mapped where `old` was: removals first.
     pub fn changes(&self, old: &[Region], new: &[Region]) -> Vec<Change> {
         let mut edges: Vec<u64> = old

@@ -1,6 +1,7 @@
 //! A machine put together: memory, board, processors, and the threads that carry them.
 
 use crate::board::Board;
+use crate::bus::MachineBus;
 use crate::clock::Clock;
 use crate::layout::{Change, PoolPlan};
 use crate::memory::BusMemory;
@@ -175,7 +176,40 @@ impl<C: Calls + Sync> Machine<C> {
         result
     }
 
-    /// The BIOS output of a person's keyboard or the like changed nothing here; see `with_board`.
+    /// Uses guest-physical memory as processor `index` sees it, devices included.
+    pub fn with_bus<R>(&self, index: usize, f: impl FnOnce(&mut MachineBus<'_, C>) -> R) -> R {
+        let mut state = self.lock();
+        let now_ns = self.clock.now_ns();
+        let BoardState { board, applied, .. } = &mut *state;
+        let mut bus = MachineBus {
+            calls: &self.calls,
+            memory: &self.memory,
+            plan: &self.plan,
+            board: &mut **board,
+            regions: applied,
+            index: index as u32,
+            now_ns,
+            apic_written: false,
+        };
+        let result = f(&mut bus);
+        let apic_written = bus.apic_written;
+        self.settle(&mut state);
+        if apic_written {
+            self.deliver_shown(index);
+        }
+        result
+    }
+
+    /// Tells processors what a return or a write to the APIC page left in the run page.
+    pub fn deliver_shown(&self, index: usize) {
+        let page = self.run_page(index);
+        self.deliver(Pending {
+            signal: page.signal.load(Relaxed),
+            wake: page.wake.load(Relaxed),
+        });
+    }
+
+    /// Does what the board asks for.
     fn settle(&self, state: &mut BoardState) {
         let outputs = state.board.take_outputs();
         if outputs.layout_changed

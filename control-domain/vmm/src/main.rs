@@ -14,8 +14,10 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod bus;
 mod clock;
 mod command;
+mod emulator;
 mod layout;
 mod machine;
 mod memory;

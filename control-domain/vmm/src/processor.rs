@@ -1,8 +1,10 @@
 //! The loop of one virtual processor: run, answer the exit, run again.
 
+use crate::bus::MachineBus;
+use crate::emulator::{EmulationError, emulate, emulate_port_string};
 use crate::machine::Machine;
 use crate::outcome::Outcome;
-use hypercall::{Calls, Pending, ThreadTimer};
+use hypercall::{Calls, ThreadTimer};
 use hypervisor_abi::{
     Completion, EXTINT_VECTOR, ExitReason, IO_IN, IO_STRING, MEMORY_FETCH, MEMORY_WRITE, Registers,
     RunPage,
@@ -56,10 +58,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             thread.set_in_run(false);
             let reason =
                 reason.map_err(|e| Outcome::Failed(format!("processor {}: {e}", self.index)))?;
-            self.machine.deliver(Pending {
-                signal: self.page.signal.load(Relaxed),
-                wake: self.page.wake.load(Relaxed),
-            });
+            self.machine.deliver_shown(self.index);
             self.answer(reason)?;
         }
     }
@@ -74,7 +73,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
                 self.machine.thread(self.index).block(timeout);
             }
             ExitReason::Io => self.port_access()?,
-            ExitReason::Memory => return Err(self.unexpected("memory access")),
+            ExitReason::Memory => self.memory_access()?,
             ExitReason::EndOfInterrupt => {
                 let vector = self.data(0) as u8;
                 self.machine
@@ -132,7 +131,9 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             self.data(3),
         );
         if flags & IO_STRING != 0 {
-            return Err(self.unexpected("string port access"));
+            return self.with_emulator(|registers, bus| {
+                emulate_port_string(registers, bus, MachineBus::transfer)
+            });
         }
         let value = self.machine.with_board(|board, now, memory| {
             if flags & IO_IN != 0 {
@@ -144,6 +145,30 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
         });
         self.complete(Completion::Io, value.into());
         Ok(())
+    }
+
+    fn memory_access(&mut self) -> Result<(), Outcome> {
+        if self.data(1) & MEMORY_FETCH != 0 {
+            return Err(self.unexpected("no memory to execute"));
+        }
+        self.with_emulator(|registers, bus| emulate(registers, bus))
+    }
+
+    /// Carries out the instruction at RIP on the registers of the run page.
+    fn with_emulator(
+        &mut self,
+        f: impl FnOnce(&mut Registers, &mut MachineBus<'_, C>) -> Result<(), EmulationError>,
+    ) -> Result<(), Outcome> {
+        let mut registers = self.page.registers.load();
+        let result = self
+            .machine
+            .with_bus(self.index, |bus| f(&mut registers, bus));
+        // Elements of a string instruction may be done even if the rest is not.
+        self.page.registers.store(&registers);
+        self.page
+            .completion
+            .store(Completion::Registers as u32, Relaxed);
+        result.map_err(|error| self.unexpected(&error.to_string()))
     }
 
     fn report_crash(&self) {
