@@ -73,6 +73,12 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         folder: context.out.join("boot"),
     };
     insert_media(&mut emulator, &image, boot);
+    if !alone {
+        emulator.disks.push(Disk {
+            path: image::machines(context, recipe)?,
+            keep: true,
+        });
+    }
     if !options.headless {
         eprintln!("the serial console of the PC follows; control-A X turns it off");
         return qemu_tests::start_interactive(&emulator);

@@ -6,8 +6,10 @@ use crate::doctor;
 use crate::image::{self, Changes};
 use crate::packages;
 use crate::recipe::Recipe;
+use crate::{repro, rows, test};
 use anyhow::{Result, bail, ensure};
 use lexopt::prelude::*;
+use qemu_tests::RowSet;
 
 /// The recipe that is built when none is named.
 const RECIPE: &str = "first-light";
@@ -26,8 +28,13 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --emulator qemu        the only one yet
                    --qemu-arg ARGUMENT    added to the emulator's command line
                    --processors N, --memory MIB, --without-hypervisor, --stub EFI
+                   --stale                where a package can't be built, take its last build
   doctor           what is missing on this host; --install brings it
   image            build the disk image; --recipe NAME, --append WORDS
+  test             every test that fits on one machine without hardware virtualization
+  rows [NAME…]     the boot rows alone, or those named
+  matrix           the boot rows of the nightly matrix too
+  repro            build the image in two folders, compare, explain the first difference
   packages NAME…   fetch distribution packages into the cache, with --dependencies all they need
 
 options of every command:
@@ -44,6 +51,10 @@ pub fn run() -> Result<()> {
         "boot" => start(parser),
         "doctor" => examine(parser),
         "image" => build_image(parser),
+        "matrix" => test_rows(parser, RowSet::Matrix),
+        "repro" => repro::run(&plain(parser)?, &recipe()?),
+        "rows" => test_rows(parser, RowSet::Test),
+        "test" => test::run(&plain(parser)?, &recipe()?),
         "packages" => fetch(parser),
         other => bail!("there is no command {other}; `cargo xtask` lists them"),
     }
@@ -102,12 +113,13 @@ fn build_image(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn start(mut parser: lexopt::Parser) -> Result<()> {
-    let (mut recipe, mut locked) = (RECIPE.to_owned(), false);
+    let (mut recipe, mut locked, mut stale) = (RECIPE.to_owned(), false, false);
     let mut options = boot::Options::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
             Long("recipe") => recipe = parser.value()?.string()?,
+            Long("stale") => stale = true,
             Long("headless") => options.headless = true,
             Long("machine") => options.machine = Some(parser.value()?.string()?),
             Long("append") => options.append.push(parser.value()?.string()?),
@@ -130,8 +142,40 @@ fn start(mut parser: lexopt::Parser) -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let context = Context::find(locked)?;
+    let mut context = Context::find(locked)?;
+    context.stale = stale;
     boot::run(&context, &Recipe::read(&context.root, &recipe)?, &options)
+}
+
+/// For commands without options of their own.
+fn plain(mut parser: lexopt::Parser) -> Result<Context> {
+    let mut locked = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Context::find(locked)
+}
+
+fn recipe() -> Result<Recipe> {
+    Recipe::read(&Context::find(true)?.root, RECIPE)
+}
+
+fn test_rows(mut parser: lexopt::Parser, set: RowSet) -> Result<()> {
+    let (mut names, mut locked) = (Vec::new(), false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Value(name) => names.push(name.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let count = rows::run(&Context::find(locked)?, &recipe()?, set, &names)?;
+    println!("{} passed, {} failed", count.passed, count.failed);
+    ensure!(count.failed == 0, "{} rows failed", count.failed);
+    Ok(())
 }
 
 fn examine(mut parser: lexopt::Parser) -> Result<()> {

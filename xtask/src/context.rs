@@ -21,6 +21,8 @@ pub struct Context {
     pub target: PathBuf,
     /// Refuse to change the package lock.
     pub locked: bool,
+    /// Where a package can't be built, take its last build: for work on another one meanwhile.
+    pub stale: bool,
 }
 
 impl Context {
@@ -47,6 +49,7 @@ impl Context {
             target,
             root,
             locked,
+            stale: false,
         }
     }
 }

@@ -22,6 +22,9 @@ mod image;
 mod packages;
 mod progress;
 mod recipe;
+mod repro;
+mod rows;
+mod test;
 mod toolchain;
 
 use std::process::ExitCode;

@@ -69,16 +69,20 @@ pub fn build(context: &Context, package: &str, target: &str) -> Result<PathBuf> 
     if !std::io::stderr().is_terminal() {
         command.arg("--quiet");
     }
-    let status = command.status().context("cargo can't be started")?;
-    ensure!(
-        status.success(),
-        "the package {package} can't be built for {target}"
-    );
     let name = match target {
         UEFI => format!("{package}.efi"),
         _ => package.to_owned(),
     };
     let program = target_folder.join(target).join("release").join(name);
+    let status = command.status().context("cargo can't be started")?;
+    if !status.success() && context.stale && program.exists() {
+        eprintln!("warning: the last build of {package} is used, since it can't be built now");
+        return Ok(program);
+    }
+    ensure!(
+        status.success(),
+        "the package {package} can't be built for {target}"
+    );
     ensure!(
         program.exists(),
         "building {package} for {target} left no {}",

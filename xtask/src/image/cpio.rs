@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 const FOLDER: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// What lies at one path.
@@ -36,11 +35,6 @@ impl Archive {
     /// Adds a program.
     pub fn program(&mut self, path: &str, content: Vec<u8>) {
         self.add(path, FILE | 0o755, (0, 0), content);
-    }
-
-    /// Adds a symbolic link.
-    pub fn link(&mut self, path: &str, to: &str) {
-        self.add(path, LINK | 0o777, (0, 0), to.as_bytes().to_vec());
     }
 
     /// Adds a character device.
@@ -125,7 +119,7 @@ mod tests {
     fn sample() -> Archive {
         let mut archive = Archive::default();
         archive.program("/bin/sh", b"#!".to_vec());
-        archive.link("/init", "bin/sh");
+        archive.program("/init", Vec::new());
         archive.character_device("/dev/console", 5, 1);
         archive.file("/etc/os-release", b"ID=x\n".to_vec());
         archive

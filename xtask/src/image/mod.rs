@@ -1,14 +1,14 @@
 //! `cargo xtask image`: a disk image from a recipe, the same bytes every time.
 
 mod cpio;
-pub mod data_disk;
+mod data_disk;
 mod esp;
 mod initramfs;
 mod kernel_modules;
 mod partition_table;
 mod pe;
 
-use crate::context::{Context, read, write};
+use crate::context::{Context, create_folder, read, write};
 use crate::packages::{self, Store};
 use crate::recipe::Recipe;
 use crate::{digest, toolchain};
@@ -62,6 +62,14 @@ pub fn build(context: &Context, recipe: &Recipe, changes: &Changes) -> Result<Im
         initramfs: at("initramfs"),
         command_line: control.command_line,
     })
+}
+
+/// Builds the disk that holds the machines: what lies in `out/data/`, as the guests' recipes made
+/// it (`machines/NAME/` for each).
+pub fn machines(context: &Context, recipe: &Recipe) -> Result<PathBuf> {
+    let folder = context.out.join("data");
+    create_folder(&folder.join("machines"))?;
+    data_disk::build(context, recipe, &folder)
 }
 
 /// What the hypervisor starts.

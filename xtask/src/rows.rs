@@ -1,0 +1,85 @@
+//! The rows of `qemu-tests/rows/`: an image for each, booted and watched.
+
+use crate::boot::insert_media;
+use crate::context::{Context, create_folder};
+use crate::firmware;
+use crate::image::{self, Changes};
+use crate::recipe::Recipe;
+use crate::test::Count;
+use anyhow::{Context as _, Result, ensure};
+use qemu_tests::{Boot, Disk, Emulator, Firmware, Report, Row, RowSet, Watch};
+
+/// Runs the rows of a set, or those named, and prints a line for each.
+pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
+    let firmware = firmware::find(context, None)?;
+    let rows = Row::read_all(&context.root.join("qemu-tests/rows"))?;
+    for name in names {
+        ensure!(
+            rows.iter().any(|row| row.name == *name),
+            "there is no row {name}"
+        );
+    }
+    let mut count = Count::default();
+    for row in rows {
+        let wanted = match names {
+            [] => set == RowSet::Matrix || row.set == RowSet::Test,
+            names => names.contains(&row.name),
+        };
+        if !wanted {
+            continue;
+        }
+        let outcome = run_one(context, recipe, &row, &firmware);
+        count.add(outcome.is_ok());
+        match outcome {
+            Ok(report) => println!(
+                "row {} ... ok, {:.1} CPU seconds (measured: {})",
+                row.name,
+                report.cpu.as_secs_f64(),
+                row.cpu_seconds
+            ),
+            Err(error) => println!("row {} ... FAILED: {}\n{error:#}", row.name, row.proves),
+        }
+    }
+    Ok(count)
+}
+
+fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -> Result<Report> {
+    let folder = context.out.join("rows").join(&row.name);
+    create_folder(&folder)?;
+    let changes = Changes {
+        append: row.append.clone(),
+        without_hypervisor: row.boot == Boot::WithoutHypervisor,
+        ..Changes::default()
+    };
+    let of_row = Context {
+        out: folder.clone(),
+        ..context.clone()
+    };
+    let image = image::build(&of_row, recipe, &changes)?;
+    let mut emulator = Emulator {
+        firmware: firmware.clone(),
+        processors: row.processors,
+        memory_mib: row.memory_mib,
+        disks: Vec::new(),
+        kernel: None,
+        arguments: row.arguments.clone(),
+        folder: folder.clone(),
+    };
+    insert_media(&mut emulator, &image, row.boot);
+    if row.data_disk {
+        emulator.disks.push(Disk {
+            path: image::machines(context, recipe)?,
+            keep: false,
+        });
+    }
+    let log = folder.join("serial.log");
+    let watch = Watch {
+        expect: row.expect.clone(),
+        forbid: row.forbid.clone(),
+        until_off: row.until_off,
+        log: Some(log.clone()),
+        show: false,
+    };
+    qemu_tests::run(&emulator, &watch, row.limits())
+        .with_context(|| format!("whole serial log: {}", log.display()))
+}
