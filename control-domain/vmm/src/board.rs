@@ -28,6 +28,10 @@ pub trait Board: Send {
     fn take_outputs(&mut self) -> Outputs;
     /// What lies where now.
     fn memory_layout(&self) -> Vec<Region>;
+    /// Bytes for COM1. Answers how many it took; the rest must be offered again.
+    fn receive(&mut self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
     /// What the machine says about its end, when it powered off.
     fn exit_code(&self) -> u8 {
         0

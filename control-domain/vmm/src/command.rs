@@ -3,11 +3,9 @@
 use crate::clock::Clock;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
-use crate::memory::BusMemory;
 use crate::outcome::Outcome;
 use crate::test_board::TestBoard;
-use crate::{payload, prove};
-use guest_memory::{GuestMemory, Mapping};
+use crate::{memory, payload, prove, run};
 use hypercall::Hypervisor;
 use hypervisor_abi::{MAX_PROCESSORS, StateGroup};
 use lexopt::prelude::*;
@@ -15,21 +13,45 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 const USAGE: &str = "\
-usage: vmm payload FILE [--granule FILE]... [--processors N] [--memory MIB] [--command TEXT]
+usage: vmm run FOLDER [--granule FILE]... [--serial stdio|none] [--processors N] [--memory MIB]
+               [--firmware FILE] [--video-firmware FILE] [--bios-log]
+       vmm payload FILE [--granule FILE]... [--processors N] [--memory MIB] [--command TEXT]
        vmm prove-cpus";
 
 /// What the person asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
+    /// `vmm run`.
+    Run(RunOptions),
     /// `vmm payload`.
     Payload(PayloadOptions),
     /// `vmm prove-cpus`.
     ProveCpus,
     /// `vmm --help`.
     Help,
+}
+
+/// Options of `vmm run`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The machine's folder.
+    pub folder: PathBuf,
+    /// Granules of the guest pool.
+    pub granules: Vec<PathBuf>,
+    /// COM1 is the terminal.
+    pub serial: bool,
+    /// Instead of the file's.
+    pub processors: Option<usize>,
+    /// Instead of the file's.
+    pub memory_mib: Option<u64>,
+    /// Instead of the file's.
+    pub firmware: Option<PathBuf>,
+    /// Instead of the file's.
+    pub video_firmware: Option<PathBuf>,
+    /// Show the log of the BIOS on standard error.
+    pub bios_log: bool,
 }
 
 /// Options of `vmm payload`.
@@ -50,6 +72,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     let mut parser = lexopt::Parser::from_args(arguments);
     let first = parser.next().map_err(|e| e.to_string())?;
     match first {
+        Some(Value(name)) if name == "run" => parse_run(parser)
+            .map(Command::Run)
+            .map_err(|e| e.to_string()),
         Some(Value(name)) if name == "payload" => parse_payload(parser)
             .map(Command::Payload)
             .map_err(|e| e.to_string()),
@@ -57,6 +82,38 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         Some(Long("help") | Short('h')) => Ok(Command::Help),
         _ => Err(format!("no such command\n{USAGE}")),
     }
+}
+
+fn parse_run(mut parser: lexopt::Parser) -> Result<RunOptions, lexopt::Error> {
+    let mut options = RunOptions {
+        serial: true,
+        ..RunOptions::default()
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("granule") => options.granules.push(parser.value()?.into()),
+            Long("serial") => {
+                options.serial = match parser.value()?.string()?.as_str() {
+                    "stdio" => true,
+                    "none" => false,
+                    other => return Err(format!("serial: stdio or none, not {other:?}").into()),
+                }
+            }
+            Long("processors") => options.processors = Some(parser.value()?.parse()?),
+            Long("memory") => options.memory_mib = Some(parser.value()?.parse()?),
+            Long("firmware") => options.firmware = Some(parser.value()?.into()),
+            Long("video-firmware") => options.video_firmware = Some(parser.value()?.into()),
+            Long("bios-log") => options.bios_log = true,
+            Value(folder) if options.folder.as_os_str().is_empty() => {
+                options.folder = folder.into()
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.folder.as_os_str().is_empty() {
+        return Err("the machine's folder is missing".into());
+    }
+    Ok(options)
 }
 
 fn parse_payload(mut parser: lexopt::Parser) -> Result<PayloadOptions, lexopt::Error> {
@@ -99,6 +156,7 @@ pub fn execute(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Help => println!("{USAGE}"),
         Command::ProveCpus => prove::prove_cpus()?,
+        Command::Run(options) => return run::run(&options).map(report),
         Command::Payload(options) => return run_payload(&options),
     }
     Ok(ExitCode::SUCCESS)
@@ -111,7 +169,7 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
         std::fs::read(&options.image).map_err(|e| format!("{}: {e}", options.image.display()))?;
     let memory_bytes = options.memory_mib << 20;
     let plan = PoolPlan::new(memory_bytes, u64::MAX, 0, 0);
-    let memory = open_memory(&options.granules, &plan)?;
+    let memory = memory::open(&options.granules, &plan)?;
     let entry = payload::load(&image, &options.command_line, &memory.0)
         .map_err(|e| format!("{}: {e}", options.image.display()))?;
     let board = Box::new(TestBoard::new(memory_bytes, Box::new(put_to_stdout)));
@@ -140,29 +198,9 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
         .calls
         .set_state(0, StateGroup::Registers)
         .map_err(|e| e.to_string())?;
-    Ok(report(machine.run()))
-}
-
-/// Maps the granules, checks that they are enough, and clears what the machine will use.
-fn open_memory(granules: &[PathBuf], plan: &PoolPlan) -> Result<BusMemory, String> {
-    let default = [PathBuf::from("/dev/dax0.1")];
-    let granules = if granules.is_empty() {
-        &default
-    } else {
-        granules
-    };
-    let mapping = Mapping::open(granules).map_err(|e| e.to_string())?;
-    if mapping.length() < plan.total {
-        return Err(format!(
-            "the granules hold {} MiB, the machine needs {}; give more with --granule",
-            mapping.length() >> 20,
-            plan.total >> 20
-        ));
-    }
-    mapping.clear(0, plan.total);
-    let layout = plan.ram().map_err(|e| e.to_string())?;
-    let memory = GuestMemory::new(mapping, layout).map_err(|e| e.to_string())?;
-    Ok(BusMemory(Arc::new(memory)))
+    let outcome = machine.run();
+    machine.destroy();
+    Ok(report(outcome))
 }
 
 fn put_to_stdout(byte: u8) {
@@ -192,6 +230,42 @@ fn report(outcome: Outcome) -> ExitCode {
         Outcome::Failed(what) => {
             eprintln!("entente-vmm: guest stopped: {what}");
             ExitCode::from(4)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Command, String> {
+        parse(words.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn init_starts_a_machine_like_this() {
+        let command = parse_words(
+            "run /data/machines/first --granule /dev/dax0.0 --granule /dev/dax0.1 --serial stdio",
+        );
+        let Ok(Command::Run(options)) = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!(options.granules.len(), 2);
+        assert!(options.serial && options.folder == PathBuf::from("/data/machines/first"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for words in [
+            "",
+            "walk",
+            "run",
+            "payload",
+            "run a b",
+            "payload x --processors 65",
+            "run a --serial tcp",
+        ] {
+            assert!(parse_words(words).is_err(), "{words}");
         }
     }
 }

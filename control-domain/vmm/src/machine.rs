@@ -116,6 +116,14 @@ impl<C: Calls + Sync> Machine<C> {
         outcome.unwrap_or_else(|| Outcome::Failed("all processors ended without a reason".into()))
     }
 
+    /// Ends the machine in the hypervisor, after its run. A machine that is not ended is when its
+    /// memory is used again.
+    pub fn destroy(&self) {
+        if let Err(error) = self.calls.destroy() {
+            eprintln!("entente-vmm: can't destroy the machine: {error}");
+        }
+    }
+
     /// Ends the machine's run; the first reason counts.
     pub fn stop(&self, outcome: Outcome) {
         self.outcome

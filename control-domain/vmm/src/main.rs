@@ -15,18 +15,24 @@
 
 mod board;
 mod bus;
+mod chipset_board;
 mod clock;
 mod command;
+mod console;
+mod disk;
 mod emulator;
 mod layout;
 mod machine;
+mod machine_file;
 mod memory;
 mod outcome;
 mod payload;
 mod processor;
 mod processors;
 mod prove;
+mod run;
 mod test_board;
+mod video;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
-//! Guest memory as bus masters and the video adapter see it.
+//! Guest memory: opened from its granules, and as bus masters see it.
 
+use crate::layout::PoolPlan;
 use devices::OutsideMemory;
-use guest_memory::GuestMemory;
+use guest_memory::{GuestMemory, Mapping};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Guest RAM for bus masters.
@@ -22,4 +24,29 @@ impl devices::GuestMemory for BusMemory {
             length: data.len(),
         })
     }
+}
+
+/// Maps the granules, checks that they are enough, and clears what the machine will use.
+///
+/// # Errors
+/// One sentence that says what is missing.
+pub fn open(granules: &[PathBuf], plan: &PoolPlan) -> Result<BusMemory, String> {
+    let default = [PathBuf::from("/dev/dax0.1")];
+    let granules = if granules.is_empty() {
+        &default
+    } else {
+        granules
+    };
+    let mapping = Mapping::open(granules).map_err(|e| e.to_string())?;
+    if mapping.length() < plan.total {
+        return Err(format!(
+            "the granules hold {} MiB, the machine needs {}; give more with --granule",
+            mapping.length() >> 20,
+            plan.total >> 20
+        ));
+    }
+    mapping.clear(0, plan.total);
+    let layout = plan.ram().map_err(|e| e.to_string())?;
+    let memory = GuestMemory::new(mapping, layout).map_err(|e| e.to_string())?;
+    Ok(BusMemory(Arc::new(memory)))
 }

@@ -1,0 +1,51 @@
+//! The chipset of a Generation 1 machine as its board.
+
+use crate::board::Board;
+use crate::memory::BusMemory;
+use devices::{Chipset, Outputs, Region};
+
+impl Board for Chipset {
+    fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &BusMemory) -> u32 {
+        Chipset::port_read(self, port, size, now_ns, memory)
+    }
+
+    fn port_write(&mut self, port: u16, size: u8, value: u32, now_ns: u64, memory: &BusMemory) {
+        Chipset::port_write(self, port, size, value, now_ns, memory);
+    }
+
+    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64, memory: &BusMemory) {
+        Chipset::mmio_read(self, gpa, data, now_ns, memory);
+    }
+
+    fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &BusMemory) {
+        Chipset::mmio_write(self, gpa, data, now_ns, memory);
+    }
+
+    fn end_of_interrupt(&mut self, vector: u8) {
+        Chipset::end_of_interrupt(self, vector);
+    }
+
+    fn interrupt_pending(&self) -> bool {
+        Chipset::interrupt_pending(self)
+    }
+
+    fn acknowledge_interrupt(&mut self) -> u8 {
+        Chipset::acknowledge_interrupt(self)
+    }
+
+    fn advance(&mut self, now_ns: u64, memory: &BusMemory) {
+        Chipset::advance(self, now_ns, memory);
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        Chipset::next_deadline_ns(self)
+    }
+
+    fn take_outputs(&mut self) -> Outputs {
+        Chipset::take_outputs(self)
+    }
+
+    fn memory_layout(&self) -> Vec<Region> {
+        Chipset::memory_layout(self)
+    }
+}

@@ -1,0 +1,163 @@
+//! `machine.yaml`: what a machine consists of, until definitions of other makers are read.
+//!
+//! ```yaml
+//! name: debian
+//! generation: 1
+//! processors: 2
+//! memory_mib: 512
+//! disks:
+//!   - {controller: ide, location: 0, path: disk.vhd}
+//! ```
+
+use hypervisor_abi::MAX_PROCESSORS;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The file's name in a machine's folder.
+pub const NAME: &str = "machine.yaml";
+
+/// A machine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct MachineFile {
+    /// What people call it.
+    pub name: String,
+    /// 1; later 2.
+    pub generation: u32,
+    /// Number of processors, 1 to 64.
+    pub processors: usize,
+    /// Size of the memory in MiB.
+    pub memory_mib: u64,
+    /// Disks, at most one at each place.
+    #[serde(default)]
+    pub disks: Vec<DiskEntry>,
+    /// The BIOS image, if not the usual one.
+    pub firmware: Option<PathBuf>,
+    /// The VGA BIOS image, if not the usual one.
+    pub video_firmware: Option<PathBuf>,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DiskEntry {
+    /// What it is attached to.
+    pub controller: Controller,
+    /// 0 to 3: primary master, primary slave, secondary master, secondary slave.
+    pub location: usize,
+    /// The file; relative to the machine's folder.
+    pub path: PathBuf,
+    /// How to take the file.
+    #[serde(default)]
+    pub format: DiskFormat,
+}
+
+/// A disk controller.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// The two channels of the PIIX4.
+    Ide,
+}
+
+/// How to take a disk's file.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// By its content.
+    #[default]
+    Detect,
+    /// As the disk's bytes.
+    Raw,
+}
+
+impl MachineFile {
+    /// Reads and checks the file in a machine's folder.
+    ///
+    /// # Errors
+    /// One sentence with the file's name.
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let path = folder.join(NAME);
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Self::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: Self = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+        file.check()?;
+        Ok(file)
+    }
+
+    /// Checks numbers and places.
+    ///
+    /// # Errors
+    /// What is out of range.
+    pub fn check(&self) -> Result<(), String> {
+        if self.generation != 1 {
+            return Err(format!(
+                "generation {} is not supported yet; only 1 is",
+                self.generation
+            ));
+        }
+        if !(1..=MAX_PROCESSORS).contains(&self.processors) {
+            return Err(format!(
+                "processors: 1 to {MAX_PROCESSORS}, not {}",
+                self.processors
+            ));
+        }
+        if !(16..=1 << 20).contains(&self.memory_mib) {
+            return Err(format!(
+                "memory_mib: 16 to 1048576, not {}",
+                self.memory_mib
+            ));
+        }
+        let mut taken = [false; 4];
+        for disk in &self.disks {
+            match taken.get_mut(disk.location) {
+                None => return Err(format!("disk location {}: IDE has 0 to 3", disk.location)),
+                Some(true) => return Err(format!("two disks at IDE location {}", disk.location)),
+                Some(place) => *place = true,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name: x\ngeneration: 1\nprocessors: 2\nmemory_mib: 512\n\
+        disks:\n  - {controller: ide, location: 0, path: d.vhd}\n  - {controller: ide, location: 3, path: r, format: raw}\n";
+
+    #[test]
+    fn a_machine_is_read() {
+        let file = MachineFile::parse(GOOD).unwrap();
+        assert_eq!(
+            (file.processors, file.memory_mib, file.disks.len()),
+            (2, 512, 2)
+        );
+        assert_eq!(file.disks[1].format, DiskFormat::Raw);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (from, to, part) in [
+            ("generation: 1", "generation: 2", "generation 2"),
+            ("processors: 2", "processors: 65", "1 to 64"),
+            ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
+            ("location: 3", "location: 4", "0 to 3"),
+            ("location: 3", "location: 0", "two disks"),
+            ("name: x", "nam: x", "nam"),
+            (
+                "controller: ide, location: 0",
+                "controller: scsi, location: 0",
+                "scsi",
+            ),
+        ] {
+            let error = MachineFile::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `vmm run`: a machine from its folder.
+
+use crate::clock::Clock;
+use crate::command::RunOptions;
+use crate::console::{self, RawTerminal};
+use crate::disk::MachineDisk;
+use crate::layout::PoolPlan;
+use crate::machine::Machine;
+use crate::machine_file::MachineFile;
+use crate::memory::{self, BusMemory};
+use crate::outcome::Outcome;
+use crate::video::PoolVideoMemory;
+use devices::chipset::LOW_MEMORY_LIMIT;
+use devices::{BlockBackend, ByteSink, Chipset, Config};
+use hypercall::Hypervisor;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Size of video memory in bytes.
+const VIDEO_BYTES: u32 = 16 << 20;
+/// The largest BIOS image.
+const MOST_BIOS_BYTES: u64 = 1 << 20;
+/// Where the images of the boot disk keep firmware.
+const FIRMWARE_FOLDER: &str = "/usr/share/entente";
+
+type Running = Arc<Mutex<Weak<Machine<Hypervisor>>>>;
+
+struct Firmware {
+    bios: Vec<u8>,
+    video: Vec<u8>,
+}
+
+/// Runs a machine until it powers off or fails; resets are served in between.
+///
+/// # Errors
+/// One sentence that says why the machine could not be started.
+pub fn run(options: &RunOptions) -> Result<Outcome, String> {
+    let file = machine_file(options)?;
+    let (hypervisor, _) = Hypervisor::probe().map_err(|e| e.to_string())?;
+    hypercall::install_kick_signal().map_err(|e| format!("can't handle signals: {e}"))?;
+    let firmware = Firmware {
+        bios: read_firmware(
+            file.firmware.as_deref(),
+            &options.folder,
+            &["bios-256k.bin", "bios.bin"],
+        )?,
+        video: read_firmware(
+            file.video_firmware.as_deref(),
+            &options.folder,
+            &["vgabios-stdvga.bin"],
+        )?,
+    };
+    let bios_bytes = firmware.bios.len() as u64;
+    if bios_bytes == 0 || bios_bytes % 4096 != 0 || bios_bytes > MOST_BIOS_BYTES {
+        return Err(format!(
+            "the BIOS image has {bios_bytes} bytes; it must be whole pages, at most 1 MiB"
+        ));
+    }
+    let plan = PoolPlan::new(
+        file.memory_mib << 20,
+        LOW_MEMORY_LIMIT,
+        bios_bytes,
+        VIDEO_BYTES.into(),
+    );
+    let memory = memory::open(&options.granules, &plan)?;
+    memory.0.mapping().write(plan.rom, &firmware.bios);
+    let running = Running::default();
+    let _terminal = options.serial.then(RawTerminal::enter);
+    if options.serial {
+        attach_input(&running);
+    }
+    loop {
+        let (disks, about) = open_disks(&file, &options.folder)?;
+        let (processors, mib) = (file.processors, file.memory_mib);
+        eprintln!(
+            "entente-vmm: machine {}: {processors} processors, {mib} MiB, {}",
+            file.name,
+            about.join(", ")
+        );
+        let board = Box::new(chipset(&file, &firmware, &plan, &memory, disks, options)?);
+        let clock = Clock::measure();
+        let machine = Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
+            .map_err(|e| format!("can't create the machine: {e}"))?;
+        let machine = Arc::new(machine);
+        *running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
+        let outcome = machine.run();
+        machine.destroy();
+        if outcome != Outcome::Reset {
+            return Ok(outcome);
+        }
+        eprintln!("entente-vmm: guest reset");
+    }
+}
+
+fn machine_file(options: &RunOptions) -> Result<MachineFile, String> {
+    let mut file = MachineFile::read(&options.folder)?;
+    file.processors = options.processors.unwrap_or(file.processors);
+    file.memory_mib = options.memory_mib.unwrap_or(file.memory_mib);
+    file.firmware = options.firmware.clone().or(file.firmware);
+    file.video_firmware = options.video_firmware.clone().or(file.video_firmware);
+    file.check()?;
+    Ok(file)
+}
+
+/// The image that was named, relative to the machine's folder, or the first of the usual ones.
+fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<Vec<u8>, String> {
+    let candidates: Vec<PathBuf> = match named {
+        Some(path) => vec![folder.join(path)],
+        None => usual
+            .iter()
+            .map(|name| Path::new(FIRMWARE_FOLDER).join(name))
+            .collect(),
+    };
+    let found = candidates
+        .iter()
+        .find(|path| path.exists())
+        .unwrap_or(&candidates[0]);
+    std::fs::read(found).map_err(|e| format!("{}: {e}", found.display()))
+}
+
+type Disks = [Option<Box<dyn BlockBackend>>; 4];
+
+fn open_disks(file: &MachineFile, folder: &Path) -> Result<(Disks, Vec<String>), String> {
+    let mut disks: Disks = Default::default();
+    let mut about = Vec::new();
+    for entry in &file.disks {
+        let (disk, words) = MachineDisk::open(folder, entry)?;
+        disks[entry.location] = Some(Box::new(disk));
+        about.push(words);
+    }
+    if about.is_empty() {
+        about.push("no disk".into());
+    }
+    Ok((disks, about))
+}
+
+fn chipset(
+    file: &MachineFile,
+    firmware: &Firmware,
+    plan: &PoolPlan,
+    memory: &BusMemory,
+    disks: Disks,
+    options: &RunOptions,
+) -> Result<Chipset, String> {
+    let serial: Option<Box<dyn ByteSink>> = if options.serial {
+        Some(Box::new(
+            console::Output::open().map_err(|e| format!("no standard output: {e}"))?,
+        ))
+    } else {
+        None
+    };
+    let bios_log: Option<Box<dyn ByteSink>> = if options.bios_log {
+        Some(Box::new(put_to_stderr))
+    } else {
+        None
+    };
+    let utc_seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    Ok(Chipset::new(Config {
+        processor_count: file.processors as u32,
+        memory_bytes: file.memory_mib << 20,
+        bios_bytes: firmware.bios.len() as u64,
+        utc_seconds,
+        vga_bios: firmware.video.clone(),
+        video_memory: Box::new(PoolVideoMemory {
+            memory: memory.clone(),
+            offset: plan.video,
+            size: VIDEO_BYTES,
+        }),
+        serial: [serial, None],
+        bios_log,
+        disks,
+    }))
+}
+
+fn put_to_stderr(byte: u8) {
+    let _ = std::io::stderr().write_all(&[byte]);
+}
+
+/// What the person types goes to the machine that runs then; the escape key ends it.
+fn attach_input(running: &Running) {
+    let machine = |running: &Running| {
+        running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+    };
+    let (for_bytes, for_escape) = (running.clone(), running.clone());
+    console::read_input(
+        move |mut bytes| {
+            while !bytes.is_empty()
+                && let Some(machine) = machine(&for_bytes)
+            {
+                let taken = machine.with_board(|board, _, _| board.receive(bytes));
+                bytes = &bytes[taken.min(bytes.len())..];
+                if taken == 0 {
+                    // The guest does not read: wait for it, as a serial line with flow control.
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            }
+        },
+        move || {
+            if let Some(machine) = machine(&for_escape) {
+                machine.stop(Outcome::Failed("by Ctrl-]".into()));
+            }
+        },
+    );
+}
