@@ -8,22 +8,14 @@
 //! Time: every `tsc` in this interface is the physical time stamp counter. It is turned into
 //! machine time (ticks since the machine's epoch) here and nowhere else.
 
-use crate::apic::{Arrival, Identity, Ipi};
 pub use crate::effect::Effect;
+pub use crate::hyperv::{HypercallAnswer, Message, Page, PostError};
+
+use crate::apic::{Arrival, DeliveryMode, Identity, Ipi, LocalApic, number};
 use crate::fault::GeneralProtection;
 use crate::hal::CodeMode;
-use crate::hyperv::Partition;
-use core::sync::atomic::AtomicU64;
-
-/// A 4 KiB page that the guest may touch at the same time.
-pub type Page = [AtomicU64; 512];
-
-/// A SynIC message of 256 bytes as words, header first (TLFS, HV_MESSAGE).
-pub type Message = [u64; 32];
-
-/// The queue of a synthetic interrupt source is full: post again later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull;
+use crate::hyperv::{self, HyperV, Hypercall, Partition};
+use crate::policy::{self, GuestMsrs, Topology};
 
 /// What an instruction depends on besides this structure; read from the world switch.
 #[derive(Clone, Copy, Debug)]
@@ -49,22 +41,35 @@ pub enum Activity {
     WaitForStartup,
 }
 
-/// Answer to a Hyper-V hypercall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HypercallAnswer {
-    /// Done: put this result value into the result registers with [`crate::hyperv::Hypercall::store_result`].
-    Done(u64),
-    /// The vmm must answer: input value, first and second parameter.
-    ToVmm([u64; 3]),
-    /// #UD.
-    InvalidOpcode,
-}
+const TSC: u32 = 0x10;
+const APIC_BASE: u32 = 0x1b;
+const TSC_ADJUST: u32 = 0x3b;
+const TSC_DEADLINE: u32 = 0x6e0;
+const X2APIC_FIRST: u32 = 0x800;
+const X2APIC_LAST: u32 = 0x8ff;
+const X2APIC_END_OF_INTERRUPT: u32 = X2APIC_FIRST + number::END_OF_INTERRUPT;
+const HYPERV_FIRST: u32 = 0x4000_0000;
+const HYPERV_LAST: u32 = 0x4000_01ff;
+
+/// Width of guest-physical addresses that registers accept: the architecture's, so that what CPUID
+/// shows is always accepted. The nested tables decide what is there.
+const PHYSICAL_BITS: u32 = 52;
+
+const CR0_PE: u64 = 1;
 
 /// A guest's processor without its registers.
+#[derive(Debug)]
 pub struct VirtualProcessor {
     index: u32,
     activity: Activity,
     nmi_pending: bool,
+    /// Machine ticks at which a timer has something to do.
+    due: u64,
+    /// The guest's TSC minus machine ticks, which is also its TSC_ADJUST register.
+    tsc_adjust: u64,
+    apic: LocalApic,
+    msrs: GuestMsrs,
+    hyperv: HyperV,
 }
 
 impl VirtualProcessor {
@@ -78,16 +83,20 @@ impl VirtualProcessor {
         messages: &'static Page,
         events: &'static Page,
     ) -> Self {
-        let _ = (partition, apic_id, messages, events);
-        let activity = if index == 0 {
-            Activity::Running
-        } else {
-            Activity::WaitForStartup
-        };
+        let bootstrap = index == 0;
         Self {
             index,
-            activity,
+            activity: if bootstrap {
+                Activity::Running
+            } else {
+                Activity::WaitForStartup
+            },
             nmi_pending: false,
+            due: u64::MAX,
+            tsc_adjust: 0,
+            apic: LocalApic::new(apic_id, bootstrap, partition.tsc_hz, partition.apic_hz),
+            msrs: GuestMsrs::new(partition.vendor, PHYSICAL_BITS),
+            hyperv: HyperV::new(partition, index, messages, events),
         }
     }
 
@@ -96,7 +105,10 @@ impl VirtualProcessor {
         self.index
     }
 
+    // Activity.
+
     /// Does it execute?
+    #[inline]
     pub fn activity(&self) -> Activity {
         self.activity
     }
@@ -111,31 +123,63 @@ impl VirtualProcessor {
         self.activity = Activity::Running;
     }
 
+    /// An interrupt message reached this processor.
+    pub fn deliver(&mut self, message: &Ipi) -> Arrival {
+        match message.mode {
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                if self.apic.accept(message.vector, message.level) {
+                    Arrival::Pending
+                } else {
+                    Arrival::Nothing
+                }
+            }
+            DeliveryMode::Nmi => {
+                self.nmi_pending = true;
+                Arrival::Pending
+            }
+            DeliveryMode::Init => {
+                self.apic.reset();
+                self.nmi_pending = false;
+                // The bootstrap processor starts again at the reset vector.
+                self.activity = if self.index == 0 {
+                    Activity::Running
+                } else {
+                    Activity::WaitForStartup
+                };
+                self.reschedule();
+                Arrival::Init
+            }
+            DeliveryMode::StartUp if self.activity == Activity::WaitForStartup => {
+                self.activity = Activity::Running;
+                Arrival::StartUp(message.vector)
+            }
+            // The 8259s have their own way in; guests have no system management mode.
+            DeliveryMode::StartUp | DeliveryMode::Smi | DeliveryMode::ExtInt => Arrival::Nothing,
+        }
+    }
+
+    // Interrupts.
+
+    /// The highest interrupt that the task priority and the interrupts in service let through.
+    #[inline]
+    pub fn pending_interrupt(&self) -> Option<u8> {
+        self.apic.highest_pending()
+    }
+
     /// The highest interrupt that only the task priority holds back: the caller asks the world
     /// switch to say when the guest lowers it.
     pub fn blocked_by_task_priority(&self) -> Option<u8> {
-        None
-    }
-
-    /// Runs the timers up to `tsc`, and ends a halt if something can be delivered. Call before each
-    /// entry. `interrupts_enabled`: RFLAGS.IF, for the halt.
-    pub fn poll(&mut self, partition: &Partition, tsc: u64) {
-        let _ = (partition, tsc);
-    }
-
-    /// The highest interrupt that the task priority and the interrupts in service let through.
-    pub fn pending_interrupt(&self) -> Option<u8> {
-        None
+        self.apic.blocked_by_task_priority()
     }
 
     /// Takes [`VirtualProcessor::pending_interrupt`] for injection.
     pub fn acknowledge(&mut self) -> Option<u8> {
-        None
+        self.apic.acknowledge()
     }
 
     /// Would an interrupt of the 8259s be taken (LINT0 as ExtINT, not masked)?
     pub fn accepts_extint(&self) -> bool {
-        false
+        self.apic.accepts_extint()
     }
 
     /// Is an NMI waiting?
@@ -148,56 +192,69 @@ impl VirtualProcessor {
         self.nmi_pending = false;
     }
 
-    /// The physical TSC at which [`VirtualProcessor::poll`] next has something to do.
-    pub fn next_deadline(&self, partition: &Partition) -> Option<u64> {
-        let _ = partition;
-        None
-    }
-
-    /// The task priority as in CR8.
+    /// The task priority as in CR8. The world switch takes it before each entry: a write to the
+    /// APIC's own register changes it too.
     pub fn task_priority(&self) -> u8 {
-        0
+        self.apic.task_priority_class()
     }
 
     /// Sets it: after each exit, from the world switch.
     pub fn set_task_priority(&mut self, cr8: u8) {
-        let _ = cr8;
+        self.apic.set_task_priority_class(cr8 & 15);
     }
 
     /// What senders must know of its local APIC; publish it after every APIC write.
     pub fn identity(&self) -> Identity {
-        Identity {
-            apic_id: self.index,
-            logical_id: 0,
-            flat: true,
-            x2apic: false,
-            enabled: false,
+        self.apic.identity()
+    }
+
+    // Time.
+
+    /// Runs the timers up to `tsc`, and ends a halt if something can be delivered. Call before each
+    /// entry.
+    #[inline]
+    pub fn poll(&mut self, partition: &Partition, tsc: u64) {
+        let now = ticks(partition, tsc);
+        if now >= self.due {
+            self.apic.poll(now);
+            self.hyperv.poll(now, &mut self.apic);
+            self.reschedule();
         }
+        if self.activity == Activity::Halted
+            && (self.nmi_pending || self.apic.highest_pending().is_some())
+        {
+            self.activity = Activity::Running;
+        }
+    }
+
+    /// The physical TSC at which [`VirtualProcessor::poll`] next has something to do.
+    pub fn next_deadline(&self, partition: &Partition) -> Option<u64> {
+        (self.due != u64::MAX).then(|| self.due.saturating_add(partition.tsc_epoch))
     }
 
     /// Guest TSC minus physical TSC.
     pub fn tsc_offset(&self, partition: &Partition) -> u64 {
-        partition.tsc_epoch.wrapping_neg()
+        self.tsc_adjust.wrapping_sub(partition.tsc_epoch)
     }
 
-    /// An interrupt message reached this processor.
-    pub fn deliver(&mut self, message: &Ipi) -> Arrival {
-        let _ = message;
-        Arrival::Nothing
+    fn reschedule(&mut self) {
+        let deadlines = [self.apic.deadline(), self.hyperv.deadline()];
+        self.due = deadlines.into_iter().flatten().min().unwrap_or(u64::MAX);
     }
 
-    /// Posts a SynIC message; the interrupt it raises is pending afterwards.
-    /// `sint` is 0 to 15.
-    pub fn post_message(&mut self, sint: u8, message: &Message) -> Result<(), QueueFull> {
-        let _ = (sint, message);
-        Err(QueueFull)
+    // SynIC.
+
+    /// Posts a SynIC message; the interrupt it raises is pending afterwards. `sint` is 0 to 15.
+    pub fn post_message(&mut self, sint: u8, message: &Message) -> Result<(), PostError> {
+        self.hyperv.post(sint, message, &mut self.apic)
     }
 
     /// Sets a SynIC event flag, 0 to 2047. `false`: the source is masked or the SynIC disabled.
     pub fn signal_event(&mut self, sint: u8, flag: u16) -> bool {
-        let _ = (sint, flag);
-        false
+        self.hyperv.signal(sint, flag, &mut self.apic)
     }
+
+    // Instructions.
 
     /// CPUID: EAX, EBX, ECX, EDX. `host` is the physical one.
     pub fn cpuid(
@@ -208,8 +265,19 @@ impl VirtualProcessor {
         context: &Context,
         host: impl Fn(u32, u32) -> [u32; 4],
     ) -> [u32; 4] {
-        let _ = (partition, leaf, subleaf, context, host);
-        [0; 4]
+        if leaf & 0xffff_ff00 == hyperv::cpuid::FIRST_LEAF {
+            return hyperv::cpuid::leaf(partition, leaf);
+        }
+        let topology = Topology {
+            apic_id: self.apic.apic_id(),
+            processor_count: partition.processor_count,
+        };
+        let mirrored = policy::cpuid::Mirrored {
+            cr4: context.cr4,
+            xcr0: context.xcr0,
+            apic_enabled: self.apic.base() & crate::apic::BASE_ENABLED != 0,
+        };
+        policy::guest_cpuid(partition.vendor, leaf, subleaf, &topology, &mirrored, &host)
     }
 
     /// RDMSR.
@@ -219,8 +287,16 @@ impl VirtualProcessor {
         msr: u32,
         context: &Context,
     ) -> Result<u64, GeneralProtection> {
-        let _ = (partition, msr, context);
-        Err(GeneralProtection)
+        let now = ticks(partition, context.tsc);
+        match msr {
+            X2APIC_FIRST..=X2APIC_LAST => self.apic.read_msr(msr, now),
+            HYPERV_FIRST..=HYPERV_LAST => self.hyperv.read_msr(partition, &self.apic, msr, now),
+            TSC => Ok(context.tsc.wrapping_add(self.tsc_offset(partition))),
+            TSC_ADJUST => Ok(self.tsc_adjust),
+            TSC_DEADLINE => Ok(self.apic.tsc_deadline(now)),
+            APIC_BASE => Ok(self.apic.base()),
+            _ => policy::guest_rdmsr(&self.msrs, msr, context.efer),
+        }
     }
 
     /// WRMSR.
@@ -231,14 +307,44 @@ impl VirtualProcessor {
         value: u64,
         context: &Context,
     ) -> Result<Effect, GeneralProtection> {
-        let _ = (partition, msr, value, context);
-        Err(GeneralProtection)
+        let now = ticks(partition, context.tsc);
+        let effect = match msr {
+            X2APIC_END_OF_INTERRUPT => {
+                let effect = self.apic.write_msr(msr, value, now)?;
+                self.hyperv.interrupt_ended(now, &mut self.apic);
+                effect
+            }
+            X2APIC_FIRST..=X2APIC_LAST => self.apic.write_msr(msr, value, now)?,
+            HYPERV_FIRST..=HYPERV_LAST => {
+                self.hyperv
+                    .write_msr(partition, &mut self.apic, msr, value, now)?
+            }
+            TSC => self.adjust_tsc(
+                partition,
+                value.wrapping_sub(context.tsc.wrapping_sub(partition.tsc_epoch)),
+                now,
+            ),
+            TSC_ADJUST => self.adjust_tsc(partition, value, now),
+            TSC_DEADLINE => {
+                self.apic.set_tsc_deadline(value, now);
+                Effect::None
+            }
+            APIC_BASE => self.apic.set_base(value, self.msrs.physical_bits())?,
+            _ => return policy::guest_wrmsr(&mut self.msrs, msr, value),
+        };
+        self.reschedule();
+        Ok(effect)
+    }
+
+    fn adjust_tsc(&mut self, partition: &Partition, adjust: u64, now: u64) -> Effect {
+        self.tsc_adjust = adjust;
+        self.apic.set_tsc_adjust(adjust, now);
+        Effect::TscOffset(self.tsc_offset(partition))
     }
 
     /// Reads a register of the xAPIC page, `offset` 0 to 0xfff.
     pub fn read_apic(&mut self, partition: &Partition, offset: u32, tsc: u64) -> u32 {
-        let _ = (partition, offset, tsc);
-        0
+        self.apic.read(offset, ticks(partition, tsc))
     }
 
     /// Writes one.
@@ -249,8 +355,13 @@ impl VirtualProcessor {
         value: u32,
         tsc: u64,
     ) -> Effect {
-        let _ = (partition, offset, value, tsc);
-        Effect::None
+        let now = ticks(partition, tsc);
+        let effect = self.apic.write(offset, value, now);
+        if offset == number::END_OF_INTERRUPT << 4 {
+            self.hyperv.interrupt_ended(now, &mut self.apic);
+        }
+        self.reschedule();
+        effect
     }
 
     /// A Hyper-V hypercall with the registers `gpr` (0 RAX to 15 R15), from privilege level `cpl`.
@@ -262,18 +373,32 @@ impl VirtualProcessor {
         cpl: u8,
         cr0: u64,
     ) -> HypercallAnswer {
-        let _ = (partition, gpr, mode, cpl, cr0);
-        HypercallAnswer::InvalidOpcode
+        if cpl != 0 || cr0 & CR0_PE == 0 || !partition.hypercalls_enabled() {
+            return HypercallAnswer::InvalidOpcode;
+        }
+        Hypercall::from_registers(gpr, mode).answer()
     }
 
-    /// XSETBV: may XCR0 become `value`? `host` is the physical CPUID.
+    /// XSETBV at privilege level 0: may XCR0 become `value`? `host` is the physical CPUID.
     pub fn xsetbv(
         &self,
         register: u32,
         value: u64,
         host: impl Fn(u32, u32) -> [u32; 4],
     ) -> Result<u64, GeneralProtection> {
-        let _ = (register, value, host);
-        Err(GeneralProtection)
+        if register != 0 {
+            return Err(GeneralProtection);
+        }
+        policy::xstate::check_xcr0(value, policy::xstate::supported(&host))
     }
 }
+
+/// Machine time: ticks since the machine's epoch. A CPU whose TSC lags a little behind the one that
+/// set the epoch sees 0.
+#[inline]
+fn ticks(partition: &Partition, tsc: u64) -> u64 {
+    tsc.saturating_sub(partition.tsc_epoch)
+}
+
+#[cfg(test)]
+mod tests;

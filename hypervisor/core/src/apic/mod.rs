@@ -26,7 +26,7 @@ const BASE_BOOTSTRAP: u64 = 1 << 8;
 /// IA32_APIC_BASE: x2APIC mode.
 const BASE_X2APIC: u64 = 1 << 10;
 /// IA32_APIC_BASE: enabled.
-const BASE_ENABLED: u64 = 1 << 11;
+pub const BASE_ENABLED: u64 = 1 << 11;
 /// IA32_APIC_BASE: where the xAPIC page lies.
 const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Where it lies after a reset.
@@ -162,9 +162,12 @@ impl LocalApic {
         (vector >> 4 > priority >> 4 && self.enabled()).then_some(vector)
     }
 
-    /// The highest requested interrupt, whatever the priority: for the choice of a window.
-    pub fn highest_request(&self) -> Option<u8> {
-        self.request.highest()
+    /// The highest requested interrupt if only the task priority holds it back.
+    pub fn blocked_by_task_priority(&self) -> Option<u8> {
+        let vector = self.request.highest()?;
+        let in_service = self.in_service.highest().map_or(0, |served| served >> 4);
+        let class = vector >> 4;
+        (class > in_service && class <= self.task_priority >> 4 && self.enabled()).then_some(vector)
     }
 
     /// Moves [`LocalApic::highest_pending`] to in-service, for injection. Vectors with automatic

@@ -193,7 +193,7 @@ fn an_illegal_error_vector_does_not_recurse() {
     write(&mut apic, number::LVT_TIMER, 1);
     write(&mut apic, number::TIMER_INITIAL, 1);
     apic.poll(u64::MAX);
-    assert_eq!(apic.highest_request(), None);
+    assert_eq!(apic.request.highest(), None);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn disabling_resets_and_keeps_the_bootstrap_flag() {
     write(&mut apic, number::SPURIOUS, ENABLE);
     apic.accept(0x50, false);
     apic.set_base(0xfee0_0000, 40).unwrap();
-    assert_eq!(apic.highest_request(), None);
+    assert_eq!(apic.request.highest(), None);
     assert_eq!(apic.base(), 0xfee0_0100);
     assert!(apic.accepts_extint());
 }

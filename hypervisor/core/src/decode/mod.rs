@@ -8,7 +8,9 @@
 mod apic_access;
 mod encoding;
 
-pub use apic_access::{ApicAccess, Operation, Outcome, decode_apic_access};
+pub use apic_access::{
+    ApicAccess, Arithmetic, Operand, Operation, Outcome, STATUS_FLAGS, decode_apic_access,
+};
 
 use crate::hal::CodeMode;
 use encoding::Cursor;

@@ -1,6 +1,5 @@
 //! Against an independent decoder, on random bytes around the opcodes that matter.
 
-use super::apic_access::{Arithmetic, Operand};
 use super::*;
 use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 

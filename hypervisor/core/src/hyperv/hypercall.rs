@@ -37,10 +37,10 @@ pub struct Hypercall {
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HypercallAnswer {
-    /// Done: put this result value into the registers that [`result_registers`] names.
+    /// Done: put this result value into RAX, or EDX:EAX outside 64-bit mode.
     Done(u64),
-    /// The vmm answers.
-    ToVmm(Hypercall),
+    /// The vmm answers: input value, first and second parameter.
+    ToVmm([u64; 3]),
     /// #UD.
     InvalidOpcode,
 }
@@ -91,16 +91,7 @@ impl Hypercall {
         if !self.is_fast() && misplaced {
             return HypercallAnswer::Done(status::INVALID_ALIGNMENT);
         }
-        HypercallAnswer::ToVmm(*self)
-    }
-}
-
-/// The general-purpose registers that a result value goes to, and their new values.
-pub fn result_registers(mode: CodeMode, result: u64) -> [(usize, u64); 2] {
-    if mode == CodeMode::Bits64 {
-        [(0, result), (0, result)]
-    } else {
-        [(2, result >> 32), (0, result & 0xffff_ffff)]
+        HypercallAnswer::ToVmm([self.input, self.first, self.second])
     }
 }
 
@@ -172,26 +163,21 @@ mod tests {
 
     #[test]
     fn vmbus_calls_go_to_the_vmm() {
-        let slow = Hypercall {
-            input: 0x5c,
-            first: 0x1f00,
-            second: 3,
-        };
-        assert_eq!(slow.answer(), HypercallAnswer::ToVmm(slow));
-        let fast = Hypercall {
-            input: 0x1005d,
-            first: 0x5_0000_0007,
-            second: 0,
-        };
-        assert_eq!(fast.answer(), HypercallAnswer::ToVmm(fast));
-        assert_eq!(
-            call(0x5d, 0x1ff8),
-            HypercallAnswer::ToVmm(Hypercall {
-                input: 0x5d,
-                first: 0x1ff8,
-                second: 0
-            })
-        );
+        for (input, first, second) in [
+            (0x5c, 0x1f00, 3),
+            (0x1005d, 0x5_0000_0007, 0),
+            (0x5d, 0x1ff8, 0),
+        ] {
+            let call = Hypercall {
+                input,
+                first,
+                second,
+            };
+            assert_eq!(
+                call.answer(),
+                HypercallAnswer::ToVmm([input, first, second])
+            );
+        }
     }
 
     #[test]
@@ -219,10 +205,6 @@ mod tests {
         assert_eq!(
             (call.input, call.first, call.second),
             (2 << 32, 3 << 32 | 1, 7 << 32 | 6)
-        );
-        assert_eq!(
-            result_registers(CodeMode::Bits32, 5 << 32 | 2),
-            [(2, 5), (0, 2)]
         );
     }
 }

@@ -47,12 +47,6 @@ impl MessageQueue {
         }
     }
 
-    /// Drops all messages.
-    pub fn clear(&mut self) {
-        self.source = [None; QUEUE_LENGTH];
-        self.length = 0;
-    }
-
     /// Is nothing queued at all?
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -141,7 +135,6 @@ mod tests {
         assert_eq!(queue.push(2, &message(7)), Ok(()));
         assert_eq!(queue.first(2).unwrap()[2], 7);
         queue.pop(15);
-        queue.clear();
-        assert!(queue.is_empty() && queue.first(1).is_none());
+        assert!(queue.first(15).is_none());
     }
 }

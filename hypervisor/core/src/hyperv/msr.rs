@@ -76,9 +76,12 @@ impl HyperV {
 
     /// An interrupt ended: messages that wait are tried again.
     #[inline]
-    pub fn interrupt_ended(&mut self, apic: &mut LocalApic) {
+    pub fn interrupt_ended(&mut self, now: u64, apic: &mut LocalApic) {
         if !self.synic.is_idle() {
             self.synic.redeliver(false, apic);
+        }
+        if self.timers.is_waiting() {
+            self.poll(now, apic);
         }
     }
 
@@ -142,7 +145,7 @@ impl HyperV {
             REFERENCE_TSC if partition.reference_tsc_offered => partition.set_reference_tsc(value),
             END_OF_INTERRUPT if value >> 32 == 0 => {
                 let effect = apic.write(number::END_OF_INTERRUPT << 4, 0, now);
-                self.interrupt_ended(apic);
+                self.interrupt_ended(now, apic);
                 effect
             }
             INTERRUPT_COMMAND if !apic.x2apic() => {

@@ -142,6 +142,12 @@ impl SyntheticTimers {
             .min()
     }
 
+    /// Does an expiry message wait for its slot?
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.0.iter().any(|timer| timer.waiting.is_some())
+    }
+
     /// Signals what has expired by `now`, and tries again what waits for its slot.
     pub fn poll(&mut self, now: u64, synic: &mut Synic, apic: &mut LocalApic) {
         let takes_messages = synic.takes_messages();
