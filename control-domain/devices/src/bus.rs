@@ -2,27 +2,12 @@
 
 use crate::interrupts::Interrupts;
 
-/// A device that answers at I/O ports.
-///
-/// `size` is 1, 2 or 4 bytes. A device that is narrower than the access answers its part in the
-/// low bits; the chipset masks the value to `size`.
-pub trait PortDevice {
-    /// Answers an `IN`.
-    fn read(&mut self, port: u16, size: u8, context: &mut Context<'_>) -> u32;
-    /// Takes an `OUT`.
-    fn write(&mut self, port: u16, size: u8, value: u32, context: &mut Context<'_>);
-}
-
-/// What a device sees of the machine during one access.
+/// What a bus master sees of the machine during one access.
 pub struct Context<'a> {
-    /// The machine's time in nanoseconds since power-on. Never runs backwards.
-    pub now_ns: u64,
     /// The guest's memory, for bus masters.
     pub memory: &'a dyn GuestMemory,
     /// The interrupt controllers.
     pub interrupts: &'a mut Interrupts,
-    /// What the vmm has to do afterwards.
-    pub outputs: &'a mut Outputs,
 }
 
 /// Guest-physical memory as a bus master sees it: RAM, addressed by guest-physical address.
@@ -59,7 +44,7 @@ impl std::error::Error for OutsideMemory {}
 /// The memory of the video adapter. It may be mapped into the guest at the same time
 /// ([`crate::Target::VideoMemory`]). Accesses beyond its end read as zero and write nothing.
 pub trait VideoMemory: Send {
-    /// Its size in bytes, a power of two, 256 KiB to 256 MiB.
+    /// Its size in bytes, a power of two, 512 KiB to 256 MiB.
     fn size(&self) -> u32;
     /// Fills `data` from `offset` on.
     fn read(&self, offset: u32, data: &mut [u8]);

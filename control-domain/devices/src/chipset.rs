@@ -1,26 +1,43 @@
 //! All devices together, behind one address decoder.
 
-use crate::block::BlockBackend;
-use crate::bus::{ByteSink, GuestMemory, Outputs, VideoMemory};
-use crate::interrupts::Interrupts;
-use crate::layout::Region;
+mod mmio;
+mod ports;
 
-/// Guest-physical address where low memory ends at the latest; the rest of the memory begins at
-/// 4 GiB. Between them lie the PCI window, the I/O APIC, the local APICs and the BIOS.
-pub const LOW_MEMORY_LIMIT: u64 = 0xc000_0000;
+use crate::acpi;
+use crate::acpi_pm::AcpiPm;
+use crate::block::BlockBackend;
+use crate::bus::{ByteSink, Context, GuestMemory, Outputs, VideoMemory};
+use crate::cmos;
+use crate::debug_port::DebugPort;
+use crate::fw_cfg::{self, FwCfg};
+use crate::i8042::I8042;
+use crate::ide::Ide;
+use crate::interrupts::Interrupts;
+use crate::layout::{self, MemorySize, Region};
+use crate::pci::{Effects, Pci};
+use crate::pic::Pic;
+use crate::pit::Pit;
+use crate::rtc::Rtc;
+use crate::smbios;
+use crate::smbus::SmBus;
+use crate::uart::Uart;
+use crate::vga::Vga;
+use ports::Decoder;
 
 /// What a machine consists of.
 pub struct Config {
     /// Number of processors, 1 to 64; their local APICs are numbered from 0.
     pub processor_count: u32,
     /// Size of the memory in bytes, a multiple of 1 MiB, at least 16 MiB. The first
-    /// [`LOW_MEMORY_LIMIT`] bytes lie from address 0 on, the rest from 4 GiB on.
+    /// [`crate::LOW_MEMORY_LIMIT`] bytes lie from address 0 on, the rest from 4 GiB on.
     pub memory_bytes: u64,
     /// Size of the BIOS image in bytes. It ends at 4 GiB.
     pub bios_bytes: u64,
     /// Seconds since 1970-01-01 UTC when `now_ns` is 0.
     pub utc_seconds: u64,
-    /// The VGA BIOS.
+    /// The machine's GUID, as its bytes lie in a Windows GUID structure.
+    pub guid: [u8; 16],
+    /// The VGA BIOS: SeaVGABIOS's "stdvga" build.
     pub vga_bios: Vec<u8>,
     /// The memory of the video adapter.
     pub video_memory: Box<dyn VideoMemory>,
@@ -30,86 +47,116 @@ pub struct Config {
     pub bios_log: Option<Box<dyn ByteSink>>,
     /// Primary master and slave, secondary master and slave.
     pub disks: [Option<Box<dyn BlockBackend>>; 4],
+    /// Show the host bridge as Hyper-V's once the BIOS is through. No guest of today needs it.
+    pub identity_flip: bool,
 }
 
 /// The chipset of one machine.
 ///
-/// After each call that takes `now_ns`, and before the guest runs on, the vmm looks at
-/// [`Chipset::take_outputs`] and at [`Chipset::interrupt_pending`], and sleeps at the longest until
-/// [`Chipset::next_deadline_ns`].
+/// After each call, and before the guest runs on, the vmm looks at [`Chipset::take_outputs`] and at
+/// [`Chipset::interrupt_pending`]; it sleeps at the longest until [`Chipset::next_deadline_ns`].
+///
+/// Gate A20 can be read and set but masks nothing: no operating system that runs on this machine
+/// depends on addresses wrapping at 1 MiB.
 pub struct Chipset {
+    now_ns: u64,
     interrupts: Interrupts,
     outputs: Outputs,
-    now_ns: u64,
+    decoder: Decoder,
+    memory_size: MemorySize,
+    bios_bytes: u64,
+    pit: Pit,
+    rtc: Rtc,
+    i8042: I8042,
+    uarts: [Uart; 2],
+    pci: Pci,
+    acpi_pm: AcpiPm,
+    smbus: SmBus,
+    ide: Ide,
+    vga: Vga,
+    fw_cfg: FwCfg,
+    debug_port: DebugPort,
+    reset_control: u8,
 }
 
 impl Chipset {
     /// A machine at power-on.
     pub fn new(config: Config) -> Self {
-        let _ = config;
+        let memory_size = MemorySize::of(config.memory_bytes);
+        let mut rtc = Rtc::new(config.utc_seconds);
+        let sizes = config
+            .disks
+            .each_ref()
+            .map(|disk| disk.as_ref().map(|disk| disk.size_sectors()));
+        cmos::store(&mut rtc, memory_size, config.processor_count, &sizes);
+        let video_bytes = config.video_memory.size();
+        let [com1, com2] = config.serial;
+        let mut fw_cfg = firmware_files(
+            &config.vga_bios,
+            config.processor_count,
+            memory_size,
+            config.guid,
+        );
+        let processors = (config.processor_count as u16).to_le_bytes();
+        fw_cfg.set_item(fw_cfg::ITEM_PROCESSORS, &processors);
+        fw_cfg.set_item(fw_cfg::ITEM_MAX_PROCESSORS, &processors);
+        fw_cfg.set_item(fw_cfg::ITEM_IRQ0_OVERRIDE, &[1]);
         Chipset {
+            now_ns: 0,
             interrupts: Interrupts::default(),
             outputs: Outputs::default(),
-            now_ns: 0,
+            decoder: Decoder::default(),
+            memory_size,
+            bios_bytes: config.bios_bytes,
+            pit: Pit::new(),
+            rtc,
+            i8042: I8042::default(),
+            uarts: [Uart::new(4, com1), Uart::new(3, com2)],
+            pci: Pci::new(video_bytes, config.identity_flip),
+            acpi_pm: AcpiPm::default(),
+            smbus: SmBus::default(),
+            ide: Ide::new(config.disks),
+            vga: Vga::new(config.video_memory),
+            fw_cfg,
+            debug_port: DebugPort::new(config.bios_log),
+            reset_control: 0,
         }
     }
 
-    /// `IN` of `size` bytes (1, 2 or 4).
-    pub fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &dyn GuestMemory) -> u32 {
-        let _ = (now_ns, memory);
-        let value = match port {
-            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.interrupts.pic.read(port).into(),
-            _ => u32::MAX,
+    /// The machine is reset, as after [`Outputs::reset`]. Memory, disks and the clock stay; the
+    /// memory layout is that of power-on.
+    pub fn reset(&mut self, now_ns: u64, memory: &dyn GuestMemory) {
+        self.tick(now_ns);
+        self.interrupts.pic = Pic::default();
+        self.interrupts.ioapic = Default::default();
+        self.pci.reset();
+        self.apply(Effects {
+            layout: true,
+            ports: true,
+            routing: true,
+        });
+        self.pit = Pit::new();
+        self.rtc.reset(&mut self.interrupts);
+        self.i8042.reset(&mut self.interrupts);
+        for uart in &mut self.uarts {
+            uart.reset(&mut self.interrupts);
+        }
+        self.acpi_pm.reset(self.now_ns, &mut self.interrupts);
+        self.smbus = SmBus::default();
+        self.vga.reset();
+        self.fw_cfg.reset();
+        self.reset_control = 0;
+        let mut context = Context {
+            memory,
+            interrupts: &mut self.interrupts,
         };
-        value & mask(size)
-    }
-
-    /// `OUT` of `size` bytes (1, 2 or 4).
-    pub fn port_write(
-        &mut self,
-        port: u16,
-        size: u8,
-        value: u32,
-        now_ns: u64,
-        memory: &dyn GuestMemory,
-    ) {
-        let _ = (now_ns, memory, size);
-        match port {
-            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
-                self.interrupts.pic.write(port, value as u8)
-            }
-            _ => {}
-        }
-    }
-
-    /// A read of 1 to 8 bytes at a guest-physical address that is not mapped.
-    pub fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64, memory: &dyn GuestMemory) {
-        let _ = (now_ns, memory);
-        let page = gpa & !(crate::ioapic::LENGTH - 1);
-        match page {
-            crate::ioapic::BASE => {
-                let value = self.interrupts.ioapic.read(gpa - page).to_le_bytes();
-                for (i, byte) in data.iter_mut().enumerate() {
-                    *byte = value.get(i).copied().unwrap_or(0);
-                }
-            }
-            _ => data.fill(0xff),
-        }
-    }
-
-    /// A write of 1 to 8 bytes at a guest-physical address that is not mapped, or mapped read only.
-    pub fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &dyn GuestMemory) {
-        let _ = (now_ns, memory);
-        let page = gpa & !(crate::ioapic::LENGTH - 1);
-        if page == crate::ioapic::BASE
-            && let Some(value) = data.first_chunk()
-        {
-            self.interrupts.ioapic.write(
-                gpa - page,
-                u32::from_le_bytes(*value),
-                &mut self.interrupts.messages,
-            );
-        }
+        self.ide.reset(&mut context);
+        self.interrupts.set_isa(0, false);
+        self.interrupts.messages.clear();
+        self.outputs = Outputs {
+            layout_changed: true,
+            ..Outputs::default()
+        };
     }
 
     /// The local APICs ended the level-triggered interrupt `vector`.
@@ -130,14 +177,23 @@ impl Chipset {
     }
 
     /// Lets time pass: timers that are due fire.
-    pub fn advance(&mut self, now_ns: u64, memory: &dyn GuestMemory) {
-        let _ = memory;
-        self.now_ns = self.now_ns.max(now_ns);
+    pub fn advance(&mut self, now_ns: u64) {
+        self.tick(now_ns);
+        self.pit.advance(self.now_ns, &mut self.interrupts);
+        self.rtc.advance(self.now_ns, &mut self.interrupts);
+        self.acpi_pm.advance(self.now_ns, &mut self.interrupts);
     }
 
     /// When [`Chipset::advance`] must be called next, in nanoseconds of the machine's time.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        None
+        [
+            self.pit.next_deadline_ns(),
+            self.rtc.next_deadline_ns(),
+            self.acpi_pm.next_deadline_ns(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What became due since the last time.
@@ -149,14 +205,97 @@ impl Chipset {
 
     /// What lies where now, all of guest-physical memory.
     pub fn memory_layout(&self) -> Vec<Region> {
-        Vec::new()
+        layout::memory_layout(
+            self.memory_size,
+            self.bios_bytes,
+            &self.pci.host_bridge,
+            self.pci.vga.window(),
+            self.vga.memory_bytes(),
+            self.text_window(),
+        )
+    }
+
+    /// Bytes that came in for COM1 (0) or COM2 (1). Answers how many were taken; the rest must be
+    /// offered again after the guest has read some.
+    pub fn serial_input(&mut self, port: usize, bytes: &[u8]) -> usize {
+        match self.uarts.get_mut(port) {
+            Some(uart) => uart.receive(bytes, &mut self.interrupts),
+            None => bytes.len(),
+        }
+    }
+
+    /// A key was pressed or released; `code` is its make code of scan code set 1, without E0h,
+    /// which `extended` stands for.
+    pub fn key(&mut self, code: u8, extended: bool, pressed: bool) {
+        self.i8042
+            .key(code, extended, pressed, &mut self.interrupts);
+    }
+
+    /// The mouse moved by `dx` to the right and `dy` down, its wheel turned by `dz` towards the
+    /// person, and `buttons` are down: bit 0 left, 1 right, 2 middle.
+    pub fn pointer(&mut self, dx: i32, dy: i32, dz: i32, buttons: u8) {
+        self.i8042
+            .pointer(dx, dy, dz, buttons, &mut self.interrupts);
+    }
+
+    /// A person presses the power button. Answers whether an operating system listens to it.
+    pub fn press_power_button(&mut self) -> bool {
+        self.acpi_pm.press_power_button(&mut self.interrupts);
+        self.acpi_pm.power_button_enabled()
+    }
+
+    /// The video adapter, to see what is on the screen.
+    pub fn vga(&self) -> &Vga {
+        &self.vga
+    }
+
+    /// Time never runs backwards, whatever the callers' clocks say.
+    fn tick(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
+    }
+
+    /// The part of the legacy video window that is plain memory now, if its function is on.
+    fn text_window(&self) -> Option<layout::TextWindow> {
+        self.vga
+            .text_window()
+            .filter(|_| self.pci.vga.legacy_enabled().1)
+    }
+
+    fn apply(&mut self, effects: Effects) {
+        if effects.ports {
+            self.decoder.update(&self.pci);
+        }
+        if effects.routing {
+            for line in 0..4 {
+                self.interrupts.route(line, self.pci.isa_bridge.route(line));
+            }
+        }
+        self.outputs.layout_changed |= effects.layout;
     }
 }
 
-fn mask(size: u8) -> u32 {
-    match size {
-        1 => 0xff,
-        2 => 0xffff,
-        _ => u32::MAX,
-    }
+/// Everything that firmware fetches by name.
+fn firmware_files(
+    vga_bios: &[u8],
+    processor_count: u32,
+    memory_size: MemorySize,
+    guid: [u8; 16],
+) -> FwCfg {
+    let mut files = acpi::files(acpi::Machine {
+        processor_count,
+        low_memory_end: memory_size.low,
+    });
+    files.extend(smbios::files(smbios::Machine {
+        processor_count,
+        memory_bytes: [memory_size.low, memory_size.high],
+        guid,
+    }));
+    files.insert("etc/e820".into(), layout::e820(memory_size));
+    // By this name SeaBIOS takes it for the adapter's ROM.
+    files.insert("pci1234,1111.rom".into(), vga_bios.to_vec());
+    FwCfg::new(files)
 }
+
+#[cfg(test)]
+#[path = "chipset/tests.rs"]
+mod tests;

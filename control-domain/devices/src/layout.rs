@@ -1,4 +1,17 @@
-//! Which memory answers at which guest-physical address, below the PCI window's end at 4 GiB.
+//! Which memory answers at which guest-physical address.
+
+use crate::ioapic;
+use crate::pci::host_bridge::{HostBridge, SHADOW_END, SHADOW_START, Shadow};
+
+/// Guest-physical address where low memory ends at the latest; the rest of the memory begins at
+/// 4 GiB. Between them lie the PCI window, the I/O APIC, the local APICs and the BIOS.
+pub const LOW_MEMORY_LIMIT: u64 = 0xc000_0000;
+const HIGH_MEMORY_START: u64 = 1 << 32;
+const LEGACY_VIDEO_START: u64 = 0xa_0000;
+/// Pieces of the shadow area that are ruled together.
+const SHADOW_PIECE: u64 = 0x4000;
+/// The end of the BIOS also shows from here to 1 MiB.
+const BIOS_SEGMENT_START: u64 = 0xe_0000;
 
 /// A range of guest-physical addresses and what the vmm maps there. Ranges are page aligned,
 /// sorted, and don't overlap; what no range covers is left unmapped and ends in
@@ -32,4 +45,245 @@ pub enum Target {
         /// Byte offset in the video memory.
         offset: u32,
     },
+}
+
+/// The part of the legacy video window that is plain memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextWindow {
+    /// First guest-physical address.
+    pub start: u64,
+    /// Length in bytes.
+    pub length: u64,
+    /// Byte offset in the video memory.
+    pub offset: u32,
+}
+
+/// How much memory lies where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySize {
+    /// Bytes from address 0 on.
+    pub low: u64,
+    /// Bytes from 4 GiB on.
+    pub high: u64,
+}
+
+impl MemorySize {
+    /// Splits `bytes` of memory.
+    pub fn of(bytes: u64) -> Self {
+        let low = bytes.min(LOW_MEMORY_LIMIT);
+        MemorySize {
+            low,
+            high: bytes - low,
+        }
+    }
+}
+
+/// The map of memory for firmware: 20 bytes an entry, address, length, type 1 = RAM.
+pub fn e820(memory: MemorySize) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for (start, length) in [(0, memory.low), (HIGH_MEMORY_START, memory.high)] {
+        if length > 0 {
+            entries.extend(u64::to_le_bytes(start));
+            entries.extend(u64::to_le_bytes(length));
+            entries.extend(1u32.to_le_bytes());
+        }
+    }
+    entries
+}
+
+/// What lies where.
+pub fn memory_layout(
+    memory: MemorySize,
+    bios_bytes: u64,
+    bridge: &HostBridge,
+    video_window: Option<u64>,
+    video_bytes: u32,
+    text: Option<TextWindow>,
+) -> Vec<Region> {
+    let mut regions = vec![Region {
+        start: 0,
+        length: LEGACY_VIDEO_START,
+        target: Target::Ram,
+    }];
+    if let Some(TextWindow {
+        start,
+        length,
+        offset,
+    }) = text
+    {
+        regions.push(Region {
+            start,
+            length,
+            target: Target::VideoMemory { offset },
+        });
+    }
+    let mut start = SHADOW_START;
+    while start < SHADOW_END {
+        if let Some(target) = shadow_target(bridge.shadow(start), start, bios_bytes) {
+            push_merged(
+                &mut regions,
+                Region {
+                    start,
+                    length: SHADOW_PIECE,
+                    target,
+                },
+            );
+        }
+        start += SHADOW_PIECE;
+    }
+    push_merged(
+        &mut regions,
+        Region {
+            start: SHADOW_END,
+            length: memory.low - SHADOW_END,
+            target: Target::Ram,
+        },
+    );
+    // A window that software placed over something else is not there.
+    if let Some(start) = video_window
+        && start >= memory.low
+        && start + u64::from(video_bytes) <= ioapic::BASE
+    {
+        let target = Target::VideoMemory { offset: 0 };
+        regions.push(Region {
+            start,
+            length: video_bytes.into(),
+            target,
+        });
+    }
+    let target = Target::Rom { offset: 0 };
+    regions.push(Region {
+        start: HIGH_MEMORY_START - bios_bytes,
+        length: bios_bytes,
+        target,
+    });
+    if memory.high > 0 {
+        regions.push(Region {
+            start: HIGH_MEMORY_START,
+            length: memory.high,
+            target: Target::Ram,
+        });
+    }
+    regions
+}
+
+fn shadow_target(shadow: Shadow, start: u64, bios_bytes: u64) -> Option<Target> {
+    match shadow {
+        Shadow {
+            read_ram: true,
+            write_ram: true,
+        } => Some(Target::Ram),
+        Shadow {
+            read_ram: true,
+            write_ram: false,
+        } => Some(Target::RamReadOnly),
+        Shadow {
+            read_ram: false, ..
+        } if start >= BIOS_SEGMENT_START => {
+            let offset = bios_bytes.checked_sub(SHADOW_END - start)?;
+            Some(Target::Rom { offset })
+        }
+        // Nothing answers behind the rest.
+        _ => None,
+    }
+}
+
+/// Adds a region to its predecessor where it continues it.
+fn push_merged(regions: &mut Vec<Region>, region: Region) {
+    if let Some(last) = regions.last_mut()
+        && last.start + last.length == region.start
+    {
+        let continues = match (last.target, region.target) {
+            (Target::Rom { offset: a }, Target::Rom { offset: b }) => a + last.length == b,
+            (a, b) => a == b,
+        };
+        if continues {
+            last.length += region.length;
+            return;
+        }
+    }
+    regions.push(region);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BIOS: u64 = 256 << 10;
+
+    fn region(start: u64, end: u64, target: Target) -> Region {
+        Region {
+            start,
+            length: end - start,
+            target,
+        }
+    }
+
+    #[test]
+    fn power_on_and_shadowed() {
+        let mut bridge = HostBridge::new(false);
+        let memory = MemorySize::of(4 << 30);
+        let rom = region(0xfffc_0000, 1 << 32, Target::Rom { offset: 0 });
+        let high = region(1 << 32, 5 << 30, Target::Ram);
+        assert_eq!(
+            memory_layout(memory, BIOS, &bridge, None, 16 << 20, None),
+            [
+                region(0, 0xa_0000, Target::Ram),
+                region(0xe_0000, 0x10_0000, Target::Rom { offset: 0x2_0000 }),
+                region(0x10_0000, 0xc000_0000, Target::Ram),
+                rom,
+                high,
+            ]
+        );
+        bridge.write(0x58, 4, 0x3333_3000);
+        bridge.write(0x5c, 4, 0x3333_3333);
+        let text = TextWindow {
+            start: 0xb_8000,
+            length: 0x8000,
+            offset: 0,
+        };
+        assert_eq!(
+            memory_layout(
+                memory,
+                BIOS,
+                &bridge,
+                Some(0xfd00_0000),
+                16 << 20,
+                Some(text)
+            ),
+            [
+                region(0, 0xa_0000, Target::Ram),
+                region(0xb_8000, 0xc_0000, Target::VideoMemory { offset: 0 }),
+                region(0xc_0000, 0xc000_0000, Target::Ram),
+                region(0xfd00_0000, 0xfe00_0000, Target::VideoMemory { offset: 0 }),
+                rom,
+                high,
+            ]
+        );
+        bridge.write(0x58, 4, 0x1111_1000);
+        let layout = memory_layout(memory, BIOS, &bridge, None, 16 << 20, None);
+        assert_eq!(layout[1], region(0xc_0000, 0xd_0000, Target::RamReadOnly));
+        assert_eq!(layout[3], region(0xf_0000, 0x10_0000, Target::RamReadOnly));
+    }
+
+    #[test]
+    fn window_over_memory_or_the_board_is_not_there() {
+        let bridge = HostBridge::new(false);
+        let memory = MemorySize::of(1 << 30);
+        for window in [0x3f00_0000, 0xfe80_0000, 0xffff_f000] {
+            let layout = memory_layout(memory, BIOS, &bridge, Some(window), 16 << 20, None);
+            assert!(
+                !layout.iter().any(|region| region.start == window),
+                "{window:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn map_for_firmware() {
+        assert_eq!(e820(MemorySize::of(1 << 30)).len(), 20);
+        let map = e820(MemorySize::of(4 << 30));
+        assert_eq!(map[20..28], (1u64 << 32).to_le_bytes());
+        assert_eq!(map[28..36], (1u64 << 30).to_le_bytes());
+    }
 }

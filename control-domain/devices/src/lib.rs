@@ -10,24 +10,37 @@
 //!   bytes leave through a [`ByteSink`];
 //! - no unsafe code: guest memory is behind [`GuestMemory`], video memory behind [`VideoMemory`];
 //! - no panic on anything that a guest does: an access that no device claims reads as all ones and
-//!   writes into the void, as on the bus.
+//!   writes into the void, as on the bus;
+//! - no system management mode, no DMA controller, no floppy drive.
 #![forbid(unsafe_code)]
 
-pub mod block;
-pub mod bus;
-pub mod chipset;
-pub mod i8042;
-pub mod interrupts;
-pub mod ioapic;
-pub mod layout;
-pub mod pic;
-pub mod pit;
-pub mod rtc;
-pub mod uart;
+mod acpi;
+mod acpi_pm;
+mod block;
+mod bus;
+mod chipset;
+mod cmos;
+mod debug_port;
+mod fw_cfg;
+mod i8042;
+mod ide;
+mod interrupts;
+mod ioapic;
+mod layout;
+mod pci;
+mod pic;
+mod pit;
+mod rtc;
+mod smbios;
+mod smbus;
+mod table_loader;
+#[cfg(test)]
+mod test_memory;
+mod uart;
+mod vga;
 
 pub use block::{BlockBackend, BlockError};
-pub use bus::{
-    ByteSink, Context, GuestMemory, Message, Outputs, OutsideMemory, PortDevice, VideoMemory,
-};
+pub use bus::{ByteSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
 pub use chipset::{Chipset, Config};
-pub use layout::{Region, Target};
+pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
+pub use vga::Vga;

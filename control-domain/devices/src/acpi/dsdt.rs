@@ -1,0 +1,221 @@
+//! The namespace: the PCI root with its interrupt routing, what is on the ISA bus, the processors,
+//! soft-off.
+
+use super::resources::{IsaInterrupt, ports};
+use super::{LOCAL_APIC, Machine, OEM, OEM_REVISION, OEM_TABLE, PCI_IRQS, PM_BASE, SMBUS_BASE};
+use crate::acpi_pm;
+use crate::ioapic;
+use crate::smbus;
+use acpi_tables::Aml;
+use acpi_tables::aml::{
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, Memory32Fixed, Name, Package,
+    PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
+};
+use acpi_tables::sdt::Sdt;
+
+/// End of the PCI window: the I/O APIC follows.
+const PCI_WINDOW_END: u32 = ioapic::BASE as u32 - 1;
+
+/// The table.
+pub fn dsdt(machine: Machine) -> Sdt {
+    let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
+    let mut aml = Vec::new();
+    let off = u8::try_from(acpi_pm::SLEEP_TYPE_OFF).unwrap_or(0);
+    Name::new(
+        Path::new("\\_S5_"),
+        &Package::new(vec![&off, &off, &ZERO, &ZERO]),
+    )
+    .to_aml_bytes(&mut aml);
+    system_bus(machine, &mut aml);
+    dsdt.append_slice(&aml);
+    dsdt
+}
+
+fn system_bus(machine: Machine, aml: &mut Vec<u8>) {
+    let mut inside = Vec::new();
+    pci_root(machine, &mut inside);
+    board(&mut inside);
+    for id in 0..machine.processor_count {
+        processor(id, &mut inside);
+    }
+    aml.extend(Scope::raw(Path::new("\\_SB_"), inside));
+}
+
+/// As in the MADT, by unique number.
+fn processor(id: u32, aml: &mut Vec<u8>) {
+    let name = format!("C{id:03}");
+    Device::new(
+        Path::new(&name),
+        vec![
+            &Name::new(Path::new("_HID"), &"ACPI0007"),
+            &Name::new(Path::new("_UID"), &id),
+        ],
+    )
+    .to_aml_bytes(aml);
+}
+
+fn pci_root(machine: Machine, aml: &mut Vec<u8>) {
+    // Firmware puts memory windows above the first of these addresses that is behind the memory.
+    let window = if machine.low_memory_end <= 0x8000_0000 {
+        0x8000_0000
+    } else {
+        0xc000_0000u32
+    };
+    let buses = AddressSpace::new_bus_number(0u16, 0);
+    let configuration = ports(0xcf8, 8);
+    let low_ports = AddressSpace::new_io(0u16, 0xcf7, None);
+    let high_ports = AddressSpace::new_io(0xd00u16, 0xffff, None);
+    let video = AddressSpace::new_memory(
+        AddressSpaceCacheable::Cacheable,
+        true,
+        0xa_0000u32,
+        0xb_ffff,
+        None,
+    );
+    let memory = AddressSpace::new_memory(
+        AddressSpaceCacheable::NotCacheable,
+        true,
+        window,
+        PCI_WINDOW_END,
+        None,
+    );
+    let resources = ResourceTemplate::new(vec![
+        &buses,
+        &configuration,
+        &low_ports,
+        &high_ports,
+        &video,
+        &memory,
+    ]);
+
+    let routing = interrupt_routing();
+    let isa = isa_bus();
+    Device::new(
+        Path::new("PCI0"),
+        vec![
+            &Name::new(Path::new("_HID"), &EISAName::new("PNP0A03")),
+            &Name::new(Path::new("_UID"), &ZERO),
+            &Name::new(Path::new("_CRS"), &resources),
+            &Name::new(Path::new("_PRT"), &routing),
+            &Raw(isa),
+        ],
+    )
+    .to_aml_bytes(aml);
+}
+
+/// Pin A of slot s is on line s - 1, and so on around; firmware has routed the lines for good.
+fn interrupt_routing() -> PackageBuilder {
+    let mut routing = PackageBuilder::new();
+    for slot in 1..32u32 {
+        for pin in 0..4u8 {
+            let line = (slot as usize - 1 + usize::from(pin)) % 4;
+            let address = slot << 16 | 0xffff;
+            routing.add_element(&Package::new(vec![&address, &pin, &ZERO, &PCI_IRQS[line]]));
+        }
+    }
+    routing
+}
+
+/// Bytes that are AML already.
+struct Raw(Vec<u8>);
+
+impl Aml for Raw {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        sink.vec(&self.0);
+    }
+}
+
+fn device(aml: &mut Vec<u8>, name: &str, id: &str, unique: u8, resources: Vec<&dyn Aml>) {
+    Device::new(
+        Path::new(name),
+        vec![
+            &Name::new(Path::new("_HID"), &EISAName::new(id)),
+            &Name::new(Path::new("_UID"), &unique),
+            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources)),
+        ],
+    )
+    .to_aml_bytes(aml);
+}
+
+/// The PIIX4's ISA bridge and what is behind it.
+fn isa_bus() -> Vec<u8> {
+    let mut aml = Vec::new();
+    device(
+        &mut aml,
+        "PIC_",
+        "PNP0000",
+        0,
+        vec![
+            &ports(0x20, 2),
+            &ports(0xa0, 2),
+            &ports(0x4d0, 2),
+            &IsaInterrupt(2),
+        ],
+    );
+    device(
+        &mut aml,
+        "TIMR",
+        "PNP0100",
+        0,
+        vec![&ports(0x40, 4), &IsaInterrupt(0)],
+    );
+    device(
+        &mut aml,
+        "RTC_",
+        "PNP0B00",
+        0,
+        vec![&ports(0x70, 4), &IsaInterrupt(8)],
+    );
+    device(&mut aml, "SPKR", "PNP0800", 0, vec![&ports(0x61, 1)]);
+    device(
+        &mut aml,
+        "KBD_",
+        "PNP0303",
+        0,
+        vec![&ports(0x60, 1), &ports(0x64, 1), &IsaInterrupt(1)],
+    );
+    device(&mut aml, "MOU_", "PNP0F13", 0, vec![&IsaInterrupt(12)]);
+    device(
+        &mut aml,
+        "COM1",
+        "PNP0501",
+        1,
+        vec![&ports(0x3f8, 8), &IsaInterrupt(4)],
+    );
+    device(
+        &mut aml,
+        "COM2",
+        "PNP0501",
+        2,
+        vec![&ports(0x2f8, 8), &IsaInterrupt(3)],
+    );
+    let mut bridge = Vec::new();
+    Device::new(
+        Path::new("ISA_"),
+        vec![&Name::new(Path::new("_ADR"), &0x0007_0000u32), &Raw(aml)],
+    )
+    .to_aml_bytes(&mut bridge);
+    bridge
+}
+
+/// Ports and memory that belong to the board and that nothing else may be given.
+fn board(aml: &mut Vec<u8>) {
+    let io_apic = Memory32Fixed::new(true, ioapic::BASE as u32, ioapic::LENGTH as u32);
+    let local_apics = Memory32Fixed::new(true, LOCAL_APIC, 0x1000);
+    device(
+        aml,
+        "MRES",
+        "PNP0C02",
+        0,
+        vec![
+            &ports(PM_BASE, acpi_pm::PORTS as u8),
+            &ports(SMBUS_BASE, smbus::PORTS as u8),
+            &ports(0x92, 1),
+            &ports(0xb2, 2),
+            &ports(crate::debug_port::PORT, 1),
+            &ports(crate::fw_cfg::PORT, 12),
+            &io_apic,
+            &local_apics,
+        ],
+    );
+}

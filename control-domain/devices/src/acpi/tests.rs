@@ -1,0 +1,125 @@
+use super::*;
+use crate::table_loader::interpreter;
+use std::process::Command;
+
+const BASE: u64 = 0x7fff_0000;
+
+/// The tables as an operating system sees them, by signature.
+fn placed() -> (BTreeMap<String, Vec<u8>>, Vec<u8>) {
+    let files = files(Machine {
+        processor_count: 2,
+        low_memory_end: 0x4000_0000,
+    });
+    let placed = interpreter::run(&files[LOADER], &files, BASE);
+    let (base, memory) = &placed[TABLES];
+    let rsdp = placed[RSDP].1.clone();
+    let table = |address: u64| {
+        let start = (address - base) as usize;
+        let length =
+            u32::from_le_bytes(memory[start + 4..start + 8].try_into().expect("four")) as usize;
+        memory[start..start + length].to_vec()
+    };
+    let xsdt = table(u64::from_le_bytes(rsdp[24..32].try_into().expect("eight")));
+    let rsdt = table(u32::from_le_bytes(rsdp[16..20].try_into().expect("four")).into());
+    let mut found = BTreeMap::new();
+    for (wide, narrow) in xsdt[36..].chunks(8).zip(rsdt[36..].chunks(4)) {
+        assert_eq!(wide[..4], narrow[..], "RSDT and XSDT agree");
+        let content = table(u64::from_le_bytes(wide.try_into().expect("eight")));
+        found.insert(String::from_utf8_lossy(&content[..4]).into_owned(), content);
+    }
+    let fadt = &found["FACP"];
+    let dsdt = table(u32::from_le_bytes(fadt[40..44].try_into().expect("four")).into());
+    assert_eq!(
+        dsdt,
+        table(u64::from_le_bytes(
+            fadt[140..148].try_into().expect("eight")
+        ))
+    );
+    let facs = table(u32::from_le_bytes(fadt[36..40].try_into().expect("four")).into());
+    assert_eq!(&facs[..4], b"FACS");
+    found.insert("DSDT".into(), dsdt);
+    found.insert("XSDT".into(), xsdt);
+    found.insert("RSDT".into(), rsdt);
+    (found, rsdp)
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+}
+
+#[test]
+fn loader_connects_the_tables_and_every_checksum_holds() {
+    let (tables, rsdp) = placed();
+    assert_eq!((sum(&rsdp[..20]), sum(&rsdp)), (0, 0));
+    let names: Vec<_> = tables.keys().map(String::as_str).collect();
+    assert_eq!(names, ["APIC", "DSDT", "FACP", "RSDT", "WAET", "XSDT"]);
+    for (name, table) in tables {
+        assert_eq!(sum(&table), 0, "{name}");
+    }
+}
+
+#[test]
+fn fields_lie_where_the_specification_says() {
+    let (tables, _) = placed();
+    let fadt = &tables["FACP"];
+    assert_eq!(fadt.len(), 276);
+    assert_eq!(
+        (fadt[46], fadt[48], fadt[52], fadt[53]),
+        (9, 0xb2, 0xf1, 0xf0)
+    );
+    let word = |at: usize| u32::from_le_bytes(fadt[at..at + 4].try_into().expect("four"));
+    assert_eq!(
+        (word(56), word(64), word(76), word(80)),
+        (0x600, 0x604, 0x608, 0x60c)
+    );
+    assert_eq!(fadt[88..94], [4, 2, 0, 4, 4, 0]);
+    assert_eq!(fadt[108], 0x32);
+    assert_eq!(
+        (fadt[116], fadt[120], fadt[128]),
+        (1, 0xf9, 6),
+        "reset register"
+    );
+    assert_eq!(tables["WAET"][36..], [3, 0, 0, 0]);
+    let madt = &tables["APIC"];
+    assert_eq!(madt[44..52], [0, 8, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(madt[60..72], [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]);
+}
+
+/// Intel's compiler takes every table apart and the DSDT together again, without a complaint.
+#[test]
+fn tables_pass_the_acpi_compiler() {
+    if Command::new("iasl").arg("-v").output().is_err() {
+        eprintln!("skipped: iasl is not installed (Debian package acpica-tools)");
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("entente-acpi-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the tables");
+    for (name, table) in placed().0 {
+        let path = folder.join(format!("{name}.aml"));
+        std::fs::write(&path, table).expect("written");
+        let run = Command::new("iasl")
+            .arg("-d")
+            .arg(&path)
+            .output()
+            .expect("iasl runs");
+        let text = String::from_utf8_lossy(&run.stdout).into_owned()
+            + &String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{name}: {text}");
+        assert!(
+            !text.contains("Error") && !text.contains("Warning"),
+            "{name}: {text}"
+        );
+    }
+    let run = Command::new("iasl")
+        .arg("-vw")
+        .arg("3133")
+        .arg("-p")
+        .arg(folder.join("again"))
+        .arg(folder.join("DSDT.dsl"))
+        .output();
+    let run = run.expect("iasl runs");
+    let text =
+        String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    assert!(text.contains("0 Errors, 0 Warnings"), "{text}");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
