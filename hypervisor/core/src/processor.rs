@@ -35,7 +35,7 @@ pub struct Context {
 pub enum Activity {
     /// Yes.
     Running,
-    /// It executed HLT and waits for an interrupt.
+    /// It executed HLT and waits for an interrupt or NMI.
     Halted,
     /// It waits for INIT or start-up messages.
     WaitForStartup,
@@ -62,6 +62,7 @@ const CR0_PE: u64 = 1;
 pub struct VirtualProcessor {
     index: u32,
     activity: Activity,
+    halt_is_masked: bool,
     nmi_pending: bool,
     /// Machine ticks at which a timer has something to do.
     due: u64,
@@ -91,6 +92,7 @@ impl VirtualProcessor {
             } else {
                 Activity::WaitForStartup
             },
+            halt_is_masked: false,
             nmi_pending: false,
             due: u64::MAX,
             tsc_adjust: 0,
@@ -116,6 +118,14 @@ impl VirtualProcessor {
     /// HLT was executed.
     pub fn halt(&mut self) {
         self.activity = Activity::Halted;
+        self.halt_is_masked = false;
+    }
+
+    /// HLT was executed with interrupts disabled: only an NMI, INIT or [`VirtualProcessor::resume`]
+    /// ends it. That is how operating systems stop a processor for good.
+    pub fn halt_masked(&mut self) {
+        self.activity = Activity::Halted;
+        self.halt_is_masked = true;
     }
 
     /// An interrupt of the 8259s ends a halt.
@@ -177,9 +187,10 @@ impl VirtualProcessor {
         self.apic.acknowledge()
     }
 
-    /// Would an interrupt of the 8259s be taken (LINT0 as ExtINT, not masked)?
+    /// Would an interrupt of the 8259s be taken, or end a halt (LINT0 as ExtINT, not masked)?
     pub fn accepts_extint(&self) -> bool {
-        self.apic.accepts_extint()
+        let asleep = self.activity == Activity::Halted && self.halt_is_masked;
+        self.apic.accepts_extint() && !asleep
     }
 
     /// Is an NMI waiting?
@@ -221,15 +232,21 @@ impl VirtualProcessor {
             self.reschedule();
         }
         if self.activity == Activity::Halted
-            && (self.nmi_pending || self.apic.highest_pending().is_some())
+            && (self.nmi_pending || !self.halt_is_masked && self.pending_interrupt().is_some())
         {
             self.activity = Activity::Running;
         }
     }
 
-    /// The physical TSC at which [`VirtualProcessor::poll`] next has something to do.
+    /// The physical TSC at which [`VirtualProcessor::poll`] next has something to do that could make
+    /// the processor run.
     pub fn next_deadline(&self, partition: &Partition) -> Option<u64> {
-        (self.due != u64::MAX).then(|| self.due.saturating_add(partition.tsc_epoch))
+        let asleep = match self.activity {
+            Activity::Running => false,
+            Activity::Halted => self.halt_is_masked,
+            Activity::WaitForStartup => true,
+        };
+        (self.due != u64::MAX && !asleep).then(|| self.due.saturating_add(partition.tsc_epoch))
     }
 
     /// Guest TSC minus physical TSC.

@@ -82,8 +82,16 @@ impl Ipi {
             (false, 0xff) => Destination::All,
             (false, _) => Destination::Physical(u32::from(id)),
         };
+        let mode = DeliveryMode::from_field((data >> 8) as u32)?;
+        let redirect =
+            address & 8 != 0 && mode == DeliveryMode::Fixed && destination != Destination::All;
         Some(Self {
-            mode: DeliveryMode::from_field((data >> 8) as u32)?,
+            // The redirection hint asks for one of the destinations.
+            mode: if redirect {
+                DeliveryMode::LowestPriority
+            } else {
+                mode
+            },
             vector: data as u8,
             level: data & 1 << 15 != 0,
             destination,

@@ -395,8 +395,8 @@ impl LocalApic {
             number::COMMAND => {
                 self.command = value & !(1 << 12);
                 let destination = match (low & 1 << 11 != 0, (value >> 32) as u32) {
+                    (_, u32::MAX) => Destination::All,
                     (true, mda) => Destination::LogicalX2apic(mda),
-                    (false, u32::MAX) => Destination::All,
                     (false, id) => Destination::Physical(id),
                 };
                 self.send(low, destination)

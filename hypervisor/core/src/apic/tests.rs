@@ -271,6 +271,14 @@ fn x2apic_registers_are_msrs() {
         Ok(Effect::SendIpi(ipi))
     );
     assert_eq!(apic.read_msr(0x830, 0), Ok(0x0001_2345_0000_0055));
+    let Ok(Effect::SendIpi(ipi)) = apic.write_msr(0x830, 0xffff_ffff_0000_0855, 0) else {
+        panic!("broadcast")
+    };
+    assert_eq!(
+        ipi.destination,
+        Destination::All,
+        "logical mode broadcasts too"
+    );
     assert_eq!(apic.write_msr(0x83f, 0x66, 0), Ok(Effect::None));
     assert_eq!(apic.acknowledge(), Some(0x66));
     assert_eq!(apic.write_msr(0x80b, 0, 0), Ok(Effect::None));
@@ -484,6 +492,8 @@ fn message_signalled_interrupts() {
         Ipi::from_msi(0xfeef_f000, 0x51).unwrap().destination,
         Destination::All
     );
+    let redirected = Ipi::from_msi(0xfee0_300c, 0x51).unwrap();
+    assert_eq!(redirected.mode, DeliveryMode::LowestPriority);
     assert_eq!(Ipi::from_msi(0xfec0_0000, 0x51), None);
     assert_eq!(Ipi::from_msi(0xfee0_0000, 0x351), None, "reserved mode");
 }

@@ -140,6 +140,26 @@ fn a_halt_ends_with_what_can_be_delivered() {
 }
 
 #[test]
+fn a_masked_halt_waits_for_an_nmi() {
+    let mut bench = Bench::x2apic(0);
+    bench.write(0x832, 0x40);
+    bench.write(0x838, 2_000);
+    bench.write(0x835, 0x700);
+    assert!(bench.processor.accepts_extint());
+    bench.processor.halt_masked();
+    assert!(!bench.processor.accepts_extint());
+    assert_eq!(bench.deadline(), None, "no timer can wake it");
+    assert_eq!(bench.at(u64::MAX), Some(0x40));
+    assert_eq!(bench.processor.activity(), Activity::Halted);
+    bench.send(DeliveryMode::Nmi, 0);
+    bench.at(u64::MAX);
+    assert_eq!(bench.processor.activity(), Activity::Running);
+    bench.processor.halt();
+    bench.at(u64::MAX);
+    assert_eq!(bench.processor.activity(), Activity::Running);
+}
+
+#[test]
 fn apic_timer_deadline_is_in_physical_ticks() {
     let mut bench = Bench::x2apic(0);
     bench.tsc = EPOCH + 1_000;
