@@ -121,6 +121,11 @@ impl Emulator {
         Ok(line)
     }
 
+    /// The file that takes what the emulator itself complains of.
+    pub(crate) fn complaints(&self) -> PathBuf {
+        self.folder.join("emulator.log")
+    }
+
     /// The process, not yet started.
     pub(crate) fn process(&self, interactive: bool) -> Result<duct::Expression> {
         Ok(duct::cmd(PROGRAM, self.command_line(interactive)?))

@@ -92,13 +92,14 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
     let child = emulator
         .process(false)?
         .stdin_file(keyboard)
-        .stderr_to_stdout()
+        .stderr_path(emulator.complaints())
         .unchecked()
         .reader()
         .context("the emulator can't be started; `cargo xtask doctor` tells what is missing")?;
     let mut session = Session {
         watch,
         limits,
+        complaints: emulator.complaints(),
         pid: child.pids().first().copied().unwrap_or_default(),
         begun: Instant::now(),
         cpu: Duration::ZERO,
@@ -142,6 +143,7 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
 struct Session<'a> {
     watch: &'a Watch,
     limits: Limits,
+    complaints: PathBuf,
     pid: u32,
     begun: Instant,
     cpu: Duration,
@@ -183,10 +185,17 @@ impl Session<'_> {
     }
 
     fn at_end(&mut self) -> Result<()> {
-        if self.next < self.watch.expect.len() {
-            bail!(self.failure("the emulator ended"));
+        if self.next == self.watch.expect.len() {
+            return Ok(());
         }
-        Ok(())
+        let complaints = std::fs::read_to_string(&self.complaints).unwrap_or_default();
+        // It warns of each processor feature that software emulation leaves out.
+        let told: String = complaints
+            .lines()
+            .filter(|line| !line.contains("TCG doesn't support requested feature"))
+            .map(|line| format!(" ({line})"))
+            .collect();
+        bail!(self.failure(&format!("the emulator ended{told}")))
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<()> {

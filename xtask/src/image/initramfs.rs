@@ -7,6 +7,7 @@ use crate::packages::{self, Store};
 use crate::recipe::Recipe;
 use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Folders that init mounts something on.
@@ -92,9 +93,17 @@ fn add_package_files(
 ) -> Result<()> {
     for file in &recipe.files {
         let folder = packages::unpacked(context, store, &file.package)?;
-        let content = read(&folder.join(&file.from))
-            .with_context(|| format!("the package {} lacks a file", file.package))?;
-        archive.file(&file.path, content);
+        let from = folder.join(&file.from);
+        let content =
+            read(&from).with_context(|| format!("the package {} lacks a file", file.package))?;
+        let mode = std::fs::metadata(&from)
+            .with_context(|| format!("{} can't be looked at", from.display()))?
+            .permissions()
+            .mode();
+        match mode & 0o111 {
+            0 => archive.file(&file.path, content),
+            _ => archive.program(&file.path, content),
+        }
     }
     Ok(())
 }
