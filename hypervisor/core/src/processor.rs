@@ -47,7 +47,6 @@ const TSC_ADJUST: u32 = 0x3b;
 const TSC_DEADLINE: u32 = 0x6e0;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
-const X2APIC_END_OF_INTERRUPT: u32 = X2APIC_FIRST + number::END_OF_INTERRUPT;
 const HYPERV_FIRST: u32 = 0x4000_0000;
 const HYPERV_LAST: u32 = 0x4000_01ff;
 
@@ -57,8 +56,9 @@ const PHYSICAL_BITS: u32 = 52;
 
 const CR0_PE: u64 = 1;
 
-/// A guest's processor without its registers.
+/// A guest's processor without its registers. What every exit looks at lies first, close together.
 #[derive(Debug)]
+#[repr(C)]
 pub struct VirtualProcessor {
     index: u32,
     activity: Activity,
@@ -266,6 +266,12 @@ impl VirtualProcessor {
         self.hyperv.post(sint, message, &mut self.apic)
     }
 
+    /// Would [`VirtualProcessor::post_message`] find room? If not, leave the message where it is
+    /// and ask again before the next entry.
+    pub fn has_message_room(&self) -> bool {
+        self.hyperv.has_message_room()
+    }
+
     /// Sets a SynIC event flag, 0 to 2047. `false`: the source is masked or the SynIC disabled.
     pub fn signal_event(&mut self, sint: u8, flag: u16) -> bool {
         self.hyperv.signal(sint, flag, &mut self.apic)
@@ -326,12 +332,11 @@ impl VirtualProcessor {
     ) -> Result<Effect, GeneralProtection> {
         let now = ticks(partition, context.tsc);
         let effect = match msr {
-            X2APIC_END_OF_INTERRUPT => {
+            X2APIC_FIRST..=X2APIC_LAST => {
                 let effect = self.apic.write_msr(msr, value, now)?;
-                self.hyperv.interrupt_ended(now, &mut self.apic);
-                effect
+                self.after_apic_write(msr - X2APIC_FIRST, now);
+                return Ok(effect);
             }
-            X2APIC_FIRST..=X2APIC_LAST => self.apic.write_msr(msr, value, now)?,
             HYPERV_FIRST..=HYPERV_LAST => {
                 self.hyperv
                     .write_msr(partition, &mut self.apic, msr, value, now)?
@@ -374,11 +379,22 @@ impl VirtualProcessor {
     ) -> Effect {
         let now = ticks(partition, tsc);
         let effect = self.apic.write(offset, value, now);
-        if offset == number::END_OF_INTERRUPT << 4 {
-            self.hyperv.interrupt_ended(now, &mut self.apic);
-        }
-        self.reschedule();
+        self.after_apic_write(offset >> 4, now);
         effect
+    }
+
+    /// Follows up a write to the APIC register with this number. The frequent ones, commands and
+    /// task priority, leave nothing to do.
+    fn after_apic_write(&mut self, register: u32, now: u64) {
+        match register {
+            number::END_OF_INTERRUPT if self.hyperv.interrupt_ended(now, &mut self.apic) => {
+                self.reschedule()
+            }
+            number::SPURIOUS | number::LVT_TIMER | number::TIMER_INITIAL | number::TIMER_DIVIDE => {
+                self.reschedule()
+            }
+            _ => {}
+        }
     }
 
     /// A Hyper-V hypercall with the registers `gpr` (0 RAX to 15 R15), from privilege level `cpl`.

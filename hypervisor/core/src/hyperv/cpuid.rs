@@ -1,4 +1,4 @@
-//! The leaves that describe the enlightenments (TLFS 2.4). Only what is implemented is offered, and
+//! The leaves that describe the enlightenments (TLFS, Feature and Interface Discovery). Only what is implemented is offered, and
 //! only hypercalls that exist are recommended.
 
 use super::partition::Partition;

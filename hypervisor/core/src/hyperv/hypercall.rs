@@ -1,9 +1,9 @@
-//! Hypercalls of a guest (TLFS 3): the page that makes them, how they arrive and what answers them.
+//! Hypercalls of a guest (TLFS, Hypercall Interface): the page that makes them, how they arrive and what answers them.
 
 use crate::hal::CodeMode;
 use hypervisor_abi::Vendor;
 
-/// HV_STATUS values (TLFS appendix B).
+/// HV_STATUS values (TLFS, HV_STATUS).
 pub mod status {
     #![allow(missing_docs, reason = "the names are the specification's")]
     pub const SUCCESS: u64 = 0;

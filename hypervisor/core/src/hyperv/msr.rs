@@ -33,8 +33,9 @@ const CRASH_NOTIFY: u64 = 1 << 63;
 /// Crash control: P3 and P4 are address and length of a text.
 const CRASH_MESSAGE: u64 = 1 << 62;
 
-/// The enlightenments of one processor.
+/// The enlightenments of one processor. The message queue, which is long, lies last.
 #[derive(Debug)]
+#[repr(C)]
 pub struct HyperV {
     index: u32,
     clock: ReferenceClock,
@@ -74,15 +75,17 @@ impl HyperV {
             .map(|time| self.clock.ticks(time))
     }
 
-    /// An interrupt ended: messages that wait are tried again.
+    /// An interrupt ended: messages that wait are tried again. `true`: the deadline may be another.
     #[inline]
-    pub fn interrupt_ended(&mut self, now: u64, apic: &mut LocalApic) {
+    pub fn interrupt_ended(&mut self, now: u64, apic: &mut LocalApic) -> bool {
         if !self.synic.is_idle() {
             self.synic.redeliver(false, apic);
         }
-        if self.timers.is_waiting() {
+        let timers_wait = self.timers.is_waiting();
+        if timers_wait {
             self.poll(now, apic);
         }
+        timers_wait
     }
 
     /// See [`Synic::post`].
@@ -93,6 +96,11 @@ impl HyperV {
         apic: &mut LocalApic,
     ) -> Result<(), PostError> {
         self.synic.post(source, message, apic)
+    }
+
+    /// See [`Synic::has_room`].
+    pub fn has_message_room(&self) -> bool {
+        self.synic.has_room()
     }
 
     /// See [`Synic::signal`].

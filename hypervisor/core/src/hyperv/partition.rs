@@ -59,7 +59,7 @@ impl Partition {
         self.guest_os_id.load(Ordering::Relaxed)
     }
 
-    /// An operating system says who it is; 0 takes the hypercall page away (TLFS 2.5).
+    /// An operating system says who it is; 0 takes the hypercall page away (TLFS, Guest OS Identity).
     pub(super) fn set_guest_os_id(&self, value: u64) -> Effect {
         self.guest_os_id.store(value, Ordering::Relaxed);
         if value == 0 {
@@ -73,7 +73,7 @@ impl Partition {
         self.hypercall.load(Ordering::Relaxed)
     }
 
-    /// Ignored before an operating system said who it is, and after the page was locked (TLFS 3.13).
+    /// Ignored before an operating system said who it is, and after the page was locked (TLFS, Hypercall Interface).
     pub(super) fn set_hypercall(&self, value: u64) -> Effect {
         if self.guest_os_id() == 0 || self.hypercall() & HYPERCALL_LOCKED != 0 {
             return Effect::None;
@@ -117,7 +117,7 @@ const HYPERCALL_ENABLE: u64 = 1;
 /// Hypercall register: it can't change any more.
 const HYPERCALL_LOCKED: u64 = 1 << 1;
 
-/// A page of the hypervisor that a guest lays over its memory (TLFS 5.2.1).
+/// A page of the hypervisor that a guest lays over its memory (TLFS, overlay pages).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OverlayKind {
     /// Hypercall page, one for the machine: guest may read and execute.

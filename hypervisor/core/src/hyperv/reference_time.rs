@@ -1,4 +1,4 @@
-//! Reference time: 100 ns units since the machine's epoch (TLFS 12.4, 12.7).
+//! Reference time: 100 ns units since the machine's epoch (TLFS, Timers).
 
 /// Converts between machine ticks and reference time, with the same arithmetic as the guest does
 /// on the reference TSC page, so that both clocks agree to the last unit.

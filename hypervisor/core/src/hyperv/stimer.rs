@@ -1,4 +1,4 @@
-//! The four synthetic timers of a processor (TLFS 12.5), in units of reference time (100 ns).
+//! The four synthetic timers of a processor (TLFS, Timers), in units of reference time (100 ns).
 //!
 //! A timer that sends messages does not expire before a message could reach the guest: it is
 //! looked at again when the SynIC is enabled, so that an early timer is late, never lost.

@@ -1,4 +1,4 @@
-//! The synthetic interrupt controller (TLFS 11): 16 sources, each with a message slot and 2048
+//! The synthetic interrupt controller (TLFS, Inter-Partition Communication): 16 sources, each with a message slot and 2048
 //! event flags in pages that the guest lays over its memory.
 //!
 //! Nothing that was posted is lost: a message whose slot is busy, or whose way is not open yet
@@ -33,6 +33,7 @@ const MSR_SINT15: u32 = 0x4000_009f;
 
 /// The SynIC of one processor.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Synic {
     control: u64,
     events_page: u64,
@@ -79,6 +80,11 @@ impl Synic {
         self.queue.push(source, message)?;
         self.deliver_queued(source, false, apic);
         Ok(())
+    }
+
+    /// Would [`Synic::post`] find room?
+    pub fn has_room(&self) -> bool {
+        self.queue.has_room()
     }
 
     /// Sets an event flag, 0 to 2047. `false`, and nothing done: there is no such flag, the way is

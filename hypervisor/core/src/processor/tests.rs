@@ -3,6 +3,7 @@ use crate::apic::Destination;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use hypervisor_abi::Vendor;
 
+const X2APIC_END_OF_INTERRUPT: u32 = 0x80b;
 const TSC_HZ: u64 = 2_000_000_000;
 const EPOCH: u64 = 5_000_000_000_000;
 
@@ -371,4 +372,10 @@ fn no_input_panics() {
             value as u8,
         );
     }
+}
+
+#[test]
+fn what_every_exit_looks_at_lies_close_together() {
+    assert!(core::mem::offset_of!(VirtualProcessor, hyperv) < 1024);
+    assert!(size_of::<VirtualProcessor>() < 2 * 4096);
 }

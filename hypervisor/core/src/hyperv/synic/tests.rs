@@ -95,13 +95,15 @@ fn messages_queue_behind_a_busy_slot_and_keep_their_order() {
 #[test]
 fn the_queue_is_bounded() {
     let mut bench = Bench::enabled();
-    for number in 0..9 {
+    for number in 0..17 {
+        assert!(bench.synic.has_room());
         bench.post(number).unwrap();
     }
-    assert_eq!(bench.post(9), Err(PostError::QueueFull));
+    assert!(!bench.synic.has_room());
+    assert_eq!(bench.post(17), Err(PostError::QueueFull));
     bench.take();
     bench.write(MSR_EOM, 0);
-    assert_eq!(bench.post(9), Ok(()));
+    assert_eq!(bench.post(17), Ok(()));
 }
 
 #[test]
