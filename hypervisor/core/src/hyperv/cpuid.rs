@@ -1,5 +1,5 @@
-//! The leaves that describe the enlightenments (TLFS, Feature and Interface Discovery). Only what is implemented is offered, and
-//! only hypercalls that exist are recommended.
+//! The leaves that describe the enlightenments (TLFS, Feature and Interface Discovery). Only what is
+//! implemented is offered, and only hypercalls that exist are recommended.
 
 use super::partition::Partition;
 

@@ -1,4 +1,5 @@
-//! Hypercalls of a guest (TLFS, Hypercall Interface): the page that makes them, how they arrive and what answers them.
+//! Hypercalls of a guest (TLFS, Hypercall Interface): the page that makes them, how they arrive and
+//! what answers them.
 
 use crate::hal::CodeMode;
 use hypervisor_abi::Vendor;

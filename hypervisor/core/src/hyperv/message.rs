@@ -10,7 +10,8 @@ pub const MESSAGE_PENDING: u64 = 1 << 40;
 /// Most payload bytes in a message.
 pub const MAX_PAYLOAD_BYTES: u64 = 240;
 
-/// Messages that a processor can hold back, as many as a port of Hyper-V has buffers (TLFS, Message Buffers).
+/// Messages that a processor can hold back, as many as a port of Hyper-V has buffers (TLFS, Message
+/// Buffers).
 pub const QUEUE_LENGTH: usize = 16;
 
 /// Why a message was not taken.

@@ -59,7 +59,8 @@ impl Partition {
         self.guest_os_id.load(Ordering::Relaxed)
     }
 
-    /// An operating system says who it is; 0 takes the hypercall page away (TLFS, Guest OS Identity).
+    /// An operating system says who it is; 0 takes the hypercall page away (TLFS, Hypercall
+    /// Interface).
     pub(super) fn set_guest_os_id(&self, value: u64) -> Effect {
         self.guest_os_id.store(value, Ordering::Relaxed);
         if value == 0 {
@@ -73,7 +74,8 @@ impl Partition {
         self.hypercall.load(Ordering::Relaxed)
     }
 
-    /// Ignored before an operating system said who it is, and after the page was locked (TLFS, Hypercall Interface).
+    /// Ignored before an operating system said who it is, and after the page was locked (TLFS,
+    /// Hypercall Interface).
     pub(super) fn set_hypercall(&self, value: u64) -> Effect {
         if self.guest_os_id() == 0 || self.hypercall() & HYPERCALL_LOCKED != 0 {
             return Effect::None;

@@ -1,5 +1,5 @@
-//! The synthetic interrupt controller (TLFS, Inter-Partition Communication): 16 sources, each with a message slot and 2048
-//! event flags in pages that the guest lays over its memory.
+//! The synthetic interrupt controller (TLFS, Inter-Partition Communication): 16 sources, each with
+//! a message slot and 2048 event flags in pages that the guest lays over its memory.
 //!
 //! Nothing that was posted is lost: a message whose slot is busy, or whose way is not open yet
 //! (SynIC, message page or source disabled), waits, and is tried again whenever the guest does
