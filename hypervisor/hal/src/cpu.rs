@@ -16,6 +16,8 @@ pub mod msr {
 pub const EFER_SVME: u64 = 1 << 12;
 /// EFER.LME
 pub const EFER_LME: u64 = 1 << 8;
+/// EFER bit: page tables may forbid execution.
+pub const EFER_NXE: u64 = 1 << 11;
 /// EFER.LMA
 pub const EFER_LMA: u64 = 1 << 10;
 

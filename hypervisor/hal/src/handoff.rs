@@ -49,7 +49,8 @@ pub struct Cpu {
 }
 
 /// How the control domain is entered on a CPU. Beyond these: CR0 = PG, NE, ET, PE; CR4 = PAE;
-/// EFER = LME, LMA; RFLAGS = 2; CS = [`BOOT_CS`] (64-bit, ring 0), DS, ES, SS = [`BOOT_DS`] (flat,
+/// EFER = NXE, LME, LMA (Linux loads page tables with no-execute bits on the other CPUs before it
+/// sets NXE itself); RFLAGS = 2; CS = [`BOOT_CS`] (64-bit, ring 0), DS, ES, SS = [`BOOT_DS`] (flat,
 /// writable), FS and GS null with base 0, all other general registers 0.
 /// (Linux `Documentation/arch/x86/boot.rst`, "64-bit Boot Protocol"; ACPI 6.4 §5.2.12.19.)
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,7 +59,7 @@ pub struct EntryState {
     pub rip: u64,
     /// Address of the boot parameters on the first CPU, 0 on the others.
     pub rsi: u64,
-    /// A small stack that the control domain may overwrite later.
+    /// A small stack on the first CPU, which the control domain may overwrite later; 0 on the others.
     pub rsp: u64,
     /// Page tables that map all physical memory at its own address; in memory that is reserved,
     /// but not hidden from the control domain.

@@ -33,6 +33,9 @@ pub struct Machine {
     ticks_per_microsecond: u64,
     /// Value of the option `entente.crash`.
     crash: Option<&'static str>,
+    /// The option `entente.native=1`: the control domain runs with nothing under it. To tell what
+    /// is the hypervisor's fault from what is not; no machine can run then.
+    native: bool,
 }
 
 impl Machine {
@@ -243,6 +246,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
         trampoline_page: trampoline.start,
         ticks_per_microsecond,
         crash: command_line::option(command_line, "crash"),
+        native: command_line::option(command_line, "native") == Some("1"),
     });
     MACHINE.store(machine, Ordering::Release);
     log!(
@@ -368,7 +372,7 @@ extern "sysv64" fn first_cpu() -> ! {
         machine.handoff.cpu_count
     );
     provoke_crash(machine.crash);
-    native::start(&machine.handoff, 0)
+    enter(machine, 0)
 }
 
 /// Crashes as the option `entente.crash=` asks: a test of the report.
@@ -379,6 +383,16 @@ fn provoke_crash(kind: Option<&str>) {
         Some("exception") => unsafe { core::arch::asm!("ud2") },
         _ => {}
     }
+}
+
+/// Hands this CPU over.
+fn enter(machine: &'static Machine, index: usize) -> ! {
+    if machine.native {
+        native::start(&machine.handoff, index)
+    }
+    // SAFETY: each CPU comes here once, on its own stack, tables and the host's page tables, as
+    // the hand-over's description asks.
+    unsafe { hypervisor_hal::start(&machine.handoff, index) }
 }
 
 fn start_other_cpus(machine: &'static Machine) {
@@ -416,5 +430,5 @@ extern "sysv64" fn other_cpu(index: u64) -> ! {
     let machine = machine();
     load_tables(machine, index as usize);
     trampoline::arrived();
-    native::start(&machine.handoff, index as usize)
+    enter(machine, index as usize)
 }

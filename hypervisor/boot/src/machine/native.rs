@@ -1,4 +1,4 @@
-//! Enters the control domain with nothing under it.
+//! Enters the control domain with nothing under it, for diagnosis only.
 
 use core::arch::asm;
 use hypervisor_hal::handoff::{BOOT_CS, BOOT_DS, EntryState, Handoff};

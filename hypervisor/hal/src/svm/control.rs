@@ -8,7 +8,7 @@ use super::state::Processor;
 use super::tags::{self, Tags};
 use super::vmcb::{Vmcb, VmcbSegment, misc1, misc2};
 use super::{Svm, exits};
-use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_SVME};
+use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_NXE, EFER_SVME};
 use crate::extended::{Components, ControlImage};
 use crate::handoff::{BOOT_CS, BOOT_DS, EntryState};
 use crate::memory::PoolBox;
@@ -139,7 +139,8 @@ fn enter_long_mode(vmcb: &mut Vmcb, entry: &EntryState) {
         base: entry.gdt_base,
         ..Default::default()
     };
-    vmcb.efer = EFER_LME | EFER_LMA | EFER_SVME;
+    // Linux loads page tables with no-execute bits on the other CPUs before it sets NXE itself.
+    vmcb.efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SVME;
     vmcb.cr0 = CR0_PE_ET_NE_PG;
     vmcb.cr3 = entry.cr3;
     vmcb.cr4 = CR4_PAE;
