@@ -231,7 +231,13 @@ mod tests {
         let mut pci = Pci::new(16 << 20, false);
         assert_eq!(pci.ide.bus_master_base(), None);
         write(&mut pci, IDE, 0x20, 4, u32::MAX);
-        assert_eq!(read(&mut pci, IDE, 0x20, 4), 0x0000_fff1);
+        assert_eq!(read(&mut pci, IDE, 0x20, 4), 0xffff_fff1);
+        write(&mut pci, IDE, 4, 2, 5);
+        assert_eq!(
+            pci.ide.bus_master_base(),
+            None,
+            "there are no ports beyond FFFFh"
+        );
         write(&mut pci, IDE, 0x20, 4, 0xc000);
         assert!(write(&mut pci, IDE, 4, 2, 5).ports);
         assert_eq!(pci.ide.bus_master_base(), Some(0xc000));

@@ -22,7 +22,9 @@ impl Default for IdeFunction {
         space.allow(COMMAND, &[0x05, 0x00]);
         space.set_u16(0x06, 0x0280);
         space.set(BUS_MASTER_BASE, 1);
-        space.allow(BUS_MASTER_BASE, &[0xf0, 0xff]);
+        // The data sheet has the upper half read as zero; firmware that sizes windows in 32 bits, as
+        // SeaBIOS does, would take that for a window of nearly 4 GiB.
+        space.allow(BUS_MASTER_BASE, &[0xf0, 0xff, 0xff, 0xff]);
         // Primary, secondary and slave timing; Ultra DMA control and timing.
         space.allow(TIMING, &[0xff, 0xf3, 0xff, 0xf3, 0xff]);
         space.allow(0x48, &[0x0f, 0, 0x33, 0x33]);
@@ -59,7 +61,7 @@ impl IdeFunction {
 
     /// First of the 16 bus master ports.
     pub fn bus_master_base(&self) -> Option<u16> {
-        let base = self.space.get_u32(BUS_MASTER_BASE) as u16 & 0xfff0;
+        let base = u16::try_from(self.space.get_u32(BUS_MASTER_BASE) & !0xf).ok()?;
         (self.io_enabled() && base != 0).then_some(base)
     }
 }
