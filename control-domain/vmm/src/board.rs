@@ -11,7 +11,7 @@ pub trait Board: Send {
     /// `OUT` of 1, 2 or 4 bytes.
     fn port_write(&mut self, port: u16, size: u8, value: u32, now_ns: u64, memory: &BusMemory);
     /// A read of 1 to 8 bytes where nothing is mapped.
-    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64, memory: &BusMemory);
+    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64);
     /// A write of 1 to 8 bytes where nothing writable is mapped.
     fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &BusMemory);
     /// The local APICs ended a level-triggered interrupt.
@@ -21,7 +21,7 @@ pub trait Board: Send {
     /// The bootstrap processor takes the interrupt of the 8259s.
     fn acknowledge_interrupt(&mut self) -> u8;
     /// Lets time pass.
-    fn advance(&mut self, now_ns: u64, memory: &BusMemory);
+    fn advance(&mut self, now_ns: u64);
     /// When `advance` must be called next.
     fn next_deadline_ns(&self) -> Option<u64>;
     /// What became due since the last time.
@@ -31,6 +31,12 @@ pub trait Board: Send {
     /// Bytes for COM1. Answers how many it took; the rest must be offered again.
     fn receive(&mut self, bytes: &[u8]) -> usize {
         bytes.len()
+    }
+    /// The processor and the SINT at which messages and events for a connection arrive that the
+    /// board sends back; nothing for a connection that does not exist.
+    fn echo(&self, connection: u32) -> Option<(u32, u32)> {
+        let _ = connection;
+        None
     }
     /// What the machine says about its end, when it powered off.
     fn exit_code(&self) -> u8 {

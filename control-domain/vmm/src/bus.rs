@@ -58,7 +58,7 @@ impl<C: Calls> Bus for MachineBus<'_, C> {
             return;
         }
         if gpa & !0xfff != APIC_PAGE {
-            return self.board.mmio_read(gpa, data, self.now_ns, self.memory);
+            return self.board.mmio_read(gpa, data, self.now_ns);
         }
         // Registers are 32 bits wide on 16-byte boundaries (SDM vol. 3 §11.4.1).
         let register = self

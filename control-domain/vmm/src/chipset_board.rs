@@ -13,8 +13,8 @@ impl Board for Chipset {
         Chipset::port_write(self, port, size, value, now_ns, memory);
     }
 
-    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64, memory: &BusMemory) {
-        Chipset::mmio_read(self, gpa, data, now_ns, memory);
+    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64) {
+        Chipset::mmio_read(self, gpa, data, now_ns);
     }
 
     fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &BusMemory) {
@@ -33,8 +33,8 @@ impl Board for Chipset {
         Chipset::acknowledge_interrupt(self)
     }
 
-    fn advance(&mut self, now_ns: u64, memory: &BusMemory) {
-        Chipset::advance(self, now_ns, memory);
+    fn advance(&mut self, now_ns: u64) {
+        Chipset::advance(self, now_ns);
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
@@ -47,5 +47,9 @@ impl Board for Chipset {
 
     fn memory_layout(&self) -> Vec<Region> {
         Chipset::memory_layout(self)
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> usize {
+        self.serial_input(0, bytes)
     }
 }

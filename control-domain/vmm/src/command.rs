@@ -17,7 +17,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: vmm run FOLDER [--granule FILE]... [--serial stdio|none] [--processors N] [--memory MIB]
                [--firmware FILE] [--video-firmware FILE] [--bios-log]
-       vmm payload FILE [--granule FILE]... [--processors N] [--memory MIB] [--command TEXT]
+       vmm payload FILE [--granule FILE]... [--processors N] [--memory MIB] [--command TEXT]...
        vmm prove-cpus";
 
 /// What the person asked for.
@@ -127,7 +127,13 @@ fn parse_payload(mut parser: lexopt::Parser) -> Result<PayloadOptions, lexopt::E
             Long("granule") => options.granules.push(parser.value()?.into()),
             Long("processors") => options.processors = parser.value()?.parse()?,
             Long("memory") => options.memory_mib = parser.value()?.parse()?,
-            Long("command") => options.command_line = parser.value()?.string()?,
+            // Given more than once, the words are joined: some ways to start a program have no spaces.
+            Long("command") => {
+                if !options.command_line.is_empty() {
+                    options.command_line.push(' ');
+                }
+                options.command_line += &parser.value()?.string()?;
+            }
             Value(image) if options.image.as_os_str().is_empty() => options.image = image.into(),
             other => return Err(other.unexpected()),
         }
@@ -251,7 +257,7 @@ mod tests {
             panic!("{command:?}")
         };
         assert_eq!(options.granules.len(), 2);
-        assert!(options.serial && options.folder == PathBuf::from("/data/machines/first"));
+        assert!(options.serial && options.folder.to_str() == Some("/data/machines/first"));
     }
 
     #[test]

@@ -323,7 +323,7 @@ impl<C: Calls + Sync> Machine<C> {
             let wait = deadline.map_or(Duration::MAX, |ns| self.clock.until_ns(ns));
             if wait.is_zero() {
                 let now = self.clock.now_ns();
-                state.board.advance(now, &self.memory);
+                state.board.advance(now);
                 self.settle(&mut state);
                 continue;
             }

@@ -12,9 +12,13 @@
 use hypervisor_abi::MAX_PROCESSORS;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// The file's name in a machine's folder.
 pub const NAME: &str = "machine.yaml";
+
+/// Identities of machines that have none of their own are derived from their names below this one.
+const NAMESPACE: Uuid = Uuid::from_bytes(*b"entente machines");
 
 /// A machine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub const NAME: &str = "machine.yaml";
 pub struct MachineFile {
     /// What people call it.
     pub name: String,
+    /// The machine's identity; derived from its name if it is not given.
+    pub guid: Option<Uuid>,
     /// 1; later 2.
     pub generation: u32,
     /// Number of processors, 1 to 64.
@@ -87,6 +93,12 @@ impl MachineFile {
         let file: Self = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
         file.check()?;
         Ok(file)
+    }
+
+    /// The machine's identity.
+    pub fn guid(&self) -> Uuid {
+        self.guid
+            .unwrap_or_else(|| Uuid::new_v5(&NAMESPACE, self.name.as_bytes()))
     }
 
     /// Checks numbers and places.

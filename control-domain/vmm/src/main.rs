@@ -21,6 +21,7 @@ mod command;
 mod console;
 mod disk;
 mod emulator;
+mod hypercall_exit;
 mod layout;
 mod machine;
 mod machine_file;

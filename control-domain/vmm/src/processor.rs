@@ -12,9 +12,6 @@ use hypervisor_abi::{
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// HV_STATUS_INVALID_CONNECTION_ID (TLFS): there is nobody behind any connection.
-const INVALID_CONNECTION: u64 = 0x12;
-
 /// Runs processor `index` on the calling thread until the machine stops.
 pub fn run<C: Calls + Sync>(machine: &Machine<C>, index: usize) {
     if let Err(outcome) = Processor::new(machine, index).and_then(|mut processor| processor.run()) {
@@ -86,7 +83,11 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
                         .fetch_or(EXTINT_VECTOR | u32::from(vector), SeqCst);
                 }
             }
-            ExitReason::Hypercall => self.complete(Completion::Io, INVALID_CONNECTION),
+            ExitReason::Hypercall => {
+                let [control, input] = [0, 1].map(|n| self.data(n));
+                let status = self.machine.hypercall(self.index, control, input);
+                self.complete(Completion::Io, status);
+            }
             ExitReason::Shutdown => {
                 let registers = describe(&self.page.registers.load());
                 return Err(Outcome::TripleFault(format!(

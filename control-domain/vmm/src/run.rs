@@ -10,8 +10,7 @@ use crate::machine_file::MachineFile;
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
 use crate::video::PoolVideoMemory;
-use devices::chipset::LOW_MEMORY_LIMIT;
-use devices::{BlockBackend, ByteSink, Chipset, Config};
+use devices::{BlockBackend, ByteSink, Chipset, Config, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -53,7 +52,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         )?,
     };
     let bios_bytes = firmware.bios.len() as u64;
-    if bios_bytes == 0 || bios_bytes % 4096 != 0 || bios_bytes > MOST_BIOS_BYTES {
+    if bios_bytes == 0 || !bios_bytes.is_multiple_of(4096) || bios_bytes > MOST_BIOS_BYTES {
         return Err(format!(
             "the BIOS image has {bios_bytes} bytes; it must be whole pages, at most 1 MiB"
         ));
@@ -164,6 +163,7 @@ fn chipset(
         memory_bytes: file.memory_mib << 20,
         bios_bytes: firmware.bios.len() as u64,
         utc_seconds,
+        guid: file.guid().to_bytes_le(),
         vga_bios: firmware.video.clone(),
         video_memory: Box::new(PoolVideoMemory {
             memory: memory.clone(),
@@ -173,6 +173,7 @@ fn chipset(
         serial: [serial, None],
         bios_log,
         disks,
+        identity_flip: false,
     }))
 }
 

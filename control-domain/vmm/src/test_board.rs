@@ -13,6 +13,10 @@ pub const END_PORT: u16 = 0xf4;
 /// A read answers the number written to this port before, plus one: proof of a round trip.
 pub const ECHO_PORT: u16 = 0xf8;
 
+/// The SINT at which the payload gets its own messages and events back; the connection's number is
+/// the processor's.
+pub const ECHO_SINT: u32 = 2;
+
 /// The board.
 pub struct TestBoard {
     memory_bytes: u64,
@@ -56,7 +60,7 @@ impl Board for TestBoard {
         }
     }
 
-    fn mmio_read(&mut self, _: u64, data: &mut [u8], _: u64, _: &BusMemory) {
+    fn mmio_read(&mut self, _: u64, data: &mut [u8], _: u64) {
         data.fill(0xff);
     }
 
@@ -73,7 +77,7 @@ impl Board for TestBoard {
         7
     }
 
-    fn advance(&mut self, _: u64, _: &BusMemory) {}
+    fn advance(&mut self, _: u64) {}
 
     fn next_deadline_ns(&self) -> Option<u64> {
         None
@@ -89,6 +93,10 @@ impl Board for TestBoard {
             length: self.memory_bytes,
             target: Target::Ram,
         }]
+    }
+
+    fn echo(&self, connection: u32) -> Option<(u32, u32)> {
+        (connection < 64).then_some((connection, ECHO_SINT))
     }
 
     fn exit_code(&self) -> u8 {

@@ -1,6 +1,7 @@
 //! The first instructions, and where a panic ends.
 
-use crate::{say, serial};
+use crate::options::Options;
+use crate::{apic, interrupts, say, serial, tests};
 
 core::arch::global_asm!(
     ".globl _start",
@@ -22,12 +23,19 @@ struct Stack([u8; STACK_SIZE]);
 static mut STACK: Stack = Stack([0; STACK_SIZE]);
 
 /// Called with what the vmm left in RDI, RSI and RDX.
-extern "sysv64" fn main(_command_line: *const u8, processors: u64, memory_bytes: u64) -> ! {
+extern "sysv64" fn main(command_line: *const u8, processors: u64, memory_bytes: u64) -> ! {
+    // SAFETY: the vmm ends the command line with NUL, and only this processor runs.
+    unsafe { Options::set(command_line, processors, memory_bytes) };
     say!(
         "payload: entered in long mode, {processors} processors, {} MiB",
         memory_bytes >> 20
     );
-    serial::end(0)
+    interrupts::fill_table();
+    interrupts::load_tables();
+    if !apic::enable() {
+        say!("payload: the local APIC can't be switched to x2APIC mode");
+    }
+    tests::run_mode()
 }
 
 #[panic_handler]

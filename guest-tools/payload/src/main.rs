@@ -9,11 +9,27 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod apic;
+#[cfg(target_os = "none")]
+mod clock;
+#[cfg(target_os = "none")]
 mod cpu;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(target_os = "none")]
+mod interrupts;
+#[cfg(target_os = "none")]
+mod options;
+#[cfg(target_os = "none")]
+mod page;
+#[cfg(target_os = "none")]
+mod processors;
+#[cfg(target_os = "none")]
+mod report;
+#[cfg(target_os = "none")]
 mod serial;
+#[cfg(target_os = "none")]
+mod tests;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -28,7 +28,7 @@ fn sign(size: usize) -> u64 {
 
 /// SF, ZF and PF of a result.
 fn of_result(result: u64, size: usize) -> u64 {
-    let parity = if (result as u8).count_ones() % 2 == 0 {
+    let parity = if (result as u8).count_ones().is_multiple_of(2) {
         PF
     } else {
         0

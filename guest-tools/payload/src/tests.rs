@@ -1,0 +1,68 @@
+//! The tests, by the mode that the command line names.
+
+mod clocks;
+mod enlightenments;
+mod hostile;
+mod interrupts;
+mod ports;
+mod prefixes;
+mod synic;
+mod timers;
+
+use crate::options::Options;
+use crate::report::{Outcome, finish, run};
+use crate::say;
+
+type Test = (&'static str, fn() -> Outcome);
+
+/// What a well-behaved guest relies on.
+const ALL: &[Test] = &[
+    ("cpuid", enlightenments::cpuid),
+    ("faults", interrupts::faults),
+    ("echo-port", ports::echo),
+    ("string-port", ports::string),
+    ("unmapped-memory", ports::unmapped_memory),
+    ("prefixes", prefixes::lengths),
+    ("guest-os-id", enlightenments::guest_os_id),
+    ("hypercall-page", enlightenments::hypercall_page),
+    ("vp-index", enlightenments::vp_index),
+    ("reference-counter", clocks::reference_counter),
+    ("frequencies", clocks::frequencies),
+    ("reference-tsc-page", clocks::reference_tsc_page),
+    ("x2apic", interrupts::x2apic),
+    ("self-ipi", interrupts::self_ipi),
+    ("apic-timer", timers::apic_timer),
+    ("synic-message", synic::message),
+    ("synic-queue", synic::queue),
+    ("synic-event", synic::event),
+    ("stimer-message", timers::stimer_message),
+    ("stimer-direct", timers::stimer_direct),
+    ("stimer-periodic", timers::stimer_periodic),
+    ("processors", interrupts::processors),
+    ("ipi", interrupts::ipi),
+    ("ipi-halted", interrupts::ipi_to_halted),
+    ("remote-event", synic::remote_event),
+];
+
+/// Runs what the command line asks for, and ends the machine.
+pub fn run_mode() -> ! {
+    let options = Options::get();
+    match options.mode() {
+        "" | "all" => ALL.iter().for_each(|(name, test)| run(name, *test)),
+        "prefixes" => run("prefixes", prefixes::lengths),
+        "timer-busy" => run("timer-busy", timers::busy),
+        "random-gpa" => run("random-gpa", hostile::random_gpa),
+        "msr-sweep" => run("msr-sweep", hostile::msr_sweep),
+        "port-sweep" => run("port-sweep", hostile::port_sweep),
+        "patterns" => run("patterns", hostile::patterns),
+        "triple-fault" => hostile::triple_fault(),
+        "spin" => loop {
+            core::hint::spin_loop();
+        },
+        other => match ALL.iter().find(|(name, _)| *name == other) {
+            Some((name, test)) => run(name, *test),
+            None => say!("payload: there is no mode {other}"),
+        },
+    }
+    finish()
+}
