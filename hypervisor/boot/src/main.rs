@@ -11,6 +11,9 @@
 #![cfg_attr(target_os = "uefi", no_std, no_main)]
 
 #[cfg(target_os = "uefi")]
+extern crate alloc;
+
+#[cfg(target_os = "uefi")]
 mod machine;
 
 /// On any other target there is nothing to run: the crate is only checked there.

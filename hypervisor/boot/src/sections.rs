@@ -12,6 +12,12 @@ pub const PAYLOAD: [&str; 14] = [
     ".efifw", ".uname", ".sbat", ".pcrsig", ".pcrpkey",
 ];
 
+/// The sections that are measured if they are there, in this order: systemd-stub's.
+pub const MEASURED: [&str; 13] = [
+    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat",
+    ".pcrpkey", ".dtbauto", ".hwids", ".efifw",
+];
+
 /// A loaded image that is not laid out as a PE file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnImage {

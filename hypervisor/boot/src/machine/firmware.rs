@@ -168,7 +168,7 @@ pub fn secure_boot() -> SecureBoot {
 }
 
 /// Opens the first instance of a protocol without taking it from others.
-fn protocol<P: ProtocolPointer + ?Sized>() -> Option<ScopedProtocol<P>> {
+pub fn protocol<P: ProtocolPointer + ?Sized>() -> Option<ScopedProtocol<P>> {
     let handle = uefi::boot::get_handle_for_protocol::<P>().ok()?;
     let params = OpenProtocolParams {
         handle,

@@ -6,7 +6,7 @@ use super::private::{self, Private};
 use super::segments::CpuArea;
 use super::serial::{self, log};
 use super::trampoline::{self, Trampoline};
-use super::{BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, native, previous_crash};
+use super::{BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, measure, native, previous_crash};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use hypervisor_boot::boot_params::{Screen, SecureBoot};
 use hypervisor_boot::e820::E820Entry;
@@ -221,6 +221,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
     }
     let host_root = host.root();
 
+    measure::measure(&sections);
     firmware::leave_kernel_seed()?;
     let machine = private.machine.write(Machine {
         handoff: Handoff {

@@ -7,6 +7,7 @@ mod crash;
 mod exceptions;
 mod firmware;
 mod launch;
+mod measure;
 mod native;
 mod previous_crash;
 mod private;
