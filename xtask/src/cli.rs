@@ -3,11 +3,12 @@
 use crate::boot;
 use crate::context::Context;
 use crate::doctor;
+use crate::guest_disk;
 use crate::image::{self, Changes};
 use crate::packages;
 use crate::recipe::Recipe;
 use crate::{repro, rows, test};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::*;
 use qemu_tests::RowSet;
 
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --processors N, --memory MIB, --without-hypervisor, --stub EFI
                    --stale                where a package can't be built, take its last build
   doctor           what is missing on this host; --install brings it
+  guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
   test             every test that fits on one machine without hardware virtualization
   rows [NAME…]     the boot rows alone, or those named
@@ -50,6 +52,7 @@ pub fn run() -> Result<()> {
     match command.string()?.as_str() {
         "boot" => start(parser),
         "doctor" => examine(parser),
+        "guest" => make_guest(parser),
         "image" => build_image(parser),
         "matrix" => test_rows(parser, RowSet::Matrix),
         "repro" => repro::run(&plain(parser)?, &recipe()?),
@@ -58,6 +61,23 @@ pub fn run() -> Result<()> {
         "packages" => fetch(parser),
         other => bail!("there is no command {other}; `cargo xtask` lists them"),
     }
+}
+
+fn make_guest(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut name, mut locked) = (None, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Value(value) if name.is_none() => name = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let name = name.context("name the guest: image-recipes/guest-NAME.yaml")?;
+    let context = Context::find(locked)?;
+    let store = packages::Store::open(&context)?;
+    let folder = guest_disk::install(&context, &store, &name)?;
+    println!("{}", folder.display());
+    Ok(())
 }
 
 fn fetch(mut parser: lexopt::Parser) -> Result<()> {
@@ -164,15 +184,18 @@ fn recipe() -> Result<Recipe> {
 }
 
 fn test_rows(mut parser: lexopt::Parser, set: RowSet) -> Result<()> {
-    let (mut names, mut locked) = (Vec::new(), false);
+    let (mut names, mut locked, mut stale) = (Vec::new(), false, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
+            Long("stale") => stale = true,
             Value(name) => names.push(name.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    let count = rows::run(&Context::find(locked)?, &recipe()?, set, &names)?;
+    let mut context = Context::find(locked)?;
+    context.stale = stale;
+    let count = rows::run(&context, &recipe()?, set, &names)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} rows failed", count.failed);
     Ok(())

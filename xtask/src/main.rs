@@ -17,6 +17,7 @@ mod context;
 mod digest;
 mod doctor;
 mod firmware;
+mod guest_disk;
 mod host;
 mod image;
 mod packages;

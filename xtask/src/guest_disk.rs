@@ -1,0 +1,144 @@
+//! A guest's disk from a recipe: a Linux userland with GRUB, as a dynamic VHD, made without root.
+//!
+//! ```text
+//! packages ─ userland ─▶ root.tar ─ root_disk ─▶ disk.raw ─ virtual_pc ─▶ disk.vhd
+//! ```
+//!
+//! Packages are unpacked and set up by their own dpkg, in a user namespace where the person who
+//! builds is root; who owns what is kept by fakeroot. The file system, GRUB's core and the VHD come
+//! from Debian's mke2fs, grub-mkimage and qemu-img at pinned versions, so that neither the guest nor
+//! the format of its disk is our own work.
+//!
+//! # Invariants
+//!
+//! - No step needs root, and none touches the host outside the checkout.
+//! - The disk is a function of the recipe, the pinned packages and this code: dates are the one
+//!   epoch, identifiers are derived.
+
+mod recipe;
+mod root_disk;
+mod sandbox;
+mod userland;
+mod virtual_pc;
+
+use crate::context::{Context, create_folder, read, write};
+use crate::packages::{Package, Store};
+use crate::{digest, host, progress};
+use anyhow::{Context as _, Result};
+use recipe::GuestRecipe;
+use sandbox::Sandbox;
+use std::path::{Path, PathBuf};
+
+/// The disk's name in a machine's folder.
+const DISK: &str = "disk.vhd";
+
+/// Debian's packages of the programs that make the disk.
+const TOOLS: [&str; 8] = [
+    "base-files",
+    "coreutils",
+    "dash",
+    "e2fsprogs",
+    "fakeroot",
+    "grub-pc-bin",
+    // mke2fs reads the userland's archive by it.
+    "libarchive13t64",
+    "qemu-utils",
+];
+
+/// This code: when it changes, a disk that was made before is out of date.
+const SOURCE: [&str; 6] = [
+    include_str!("guest_disk.rs"),
+    include_str!("guest_disk/recipe.rs"),
+    include_str!("guest_disk/root_disk.rs"),
+    include_str!("guest_disk/sandbox.rs"),
+    include_str!("guest_disk/userland.rs"),
+    include_str!("guest_disk/virtual_pc.rs"),
+];
+
+/// Makes the guest of `image-recipes/guest-NAME.yaml`, or finds it in the cache. Answers the path
+/// of the VHD there.
+pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
+    host::require(&["dpkg-deb"])?;
+    let path = context
+        .root
+        .join(format!("image-recipes/guest-{name}.yaml"));
+    let text = read(&path)?;
+    let recipe = GuestRecipe::parse(&text)
+        .with_context(|| format!("{} is no guest's recipe", path.display()))?;
+    let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
+    let packages = store.fetch_with_dependencies(&names)?;
+    let tools = store.fetch_with_dependencies(&TOOLS)?;
+
+    let key = key(&text, &[&packages, &tools]);
+    let folder = context.cache.join(format!("guests/{name}-{}", &key[..16]));
+    let disk = folder.join(DISK);
+    if !disk.exists() {
+        let work = folder.join("work");
+        remove(&work)?;
+        make(&recipe, &packages, &tools, &work)?;
+        std::fs::rename(work.join("out").join(DISK), &disk)
+            .with_context(|| format!("{} can't be written", disk.display()))?;
+        remove(&work)?;
+    }
+    Ok(disk)
+}
+
+/// Puts the guest into `out/data/machines/NAME/`, with its definition. Answers that folder.
+pub fn install(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
+    let disk = build(context, store, name)?;
+    let recipe = GuestRecipe::parse(&read(
+        &context
+            .root
+            .join(format!("image-recipes/guest-{name}.yaml")),
+    )?)?;
+    let folder = context.out.join("data/machines").join(name);
+    write(&folder.join("machine.yaml"), recipe.machine_file(DISK)?)?;
+    let installed = folder.join(DISK);
+    // The cache keeps what was made; a link could be written through.
+    let part = folder.join("disk.part");
+    std::fs::copy(&disk, &part)
+        .and_then(|_| std::fs::rename(&part, &installed))
+        .with_context(|| format!("{} can't be written", installed.display()))?;
+    Ok(folder)
+}
+
+fn make(recipe: &GuestRecipe, packages: &[Package], tools: &[Package], work: &Path) -> Result<()> {
+    let bar = progress::bar("guest", 4);
+    let step = |what: &'static str| {
+        bar.set_message(what);
+        bar.inc(1);
+    };
+    let out = work.join("out");
+    create_folder(&out)?;
+    step("tools");
+    let tools = Sandbox::unpack(tools, &work.join("tools"), &out)?;
+    step("packages");
+    userland::build(recipe, packages, &tools, &work.join("root"), &out)?;
+    step("disk");
+    root_disk::build(recipe, &tools)?;
+    step("VHD");
+    virtual_pc::convert(recipe, &tools, DISK)?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// SHA-256 over all that the disk is made of. The store has checked each package's own digest.
+fn key(recipe: &[u8], packages: &[&[Package]]) -> String {
+    let mut text = digest::of_bytes(recipe);
+    for package in packages.iter().copied().flatten() {
+        text.push_str(&format!("\n{} {}", package.name, package.version));
+    }
+    for source in SOURCE {
+        text.push_str(&digest::of_bytes(source.as_bytes()));
+    }
+    digest::of_bytes(text.as_bytes())
+}
+
+/// Removes a folder with all that is in it, also what packages made unreadable for its owner.
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("{} can't be removed", folder.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The guest's userland: packages set up by their own maintainers' scripts, packed as `root.tar`.
+
+use super::recipe::GuestRecipe;
+use super::sandbox::Sandbox;
+use crate::context::{create_folder, write};
+use crate::packages::Package;
+use anyhow::{Context as _, Result};
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// The archive's name in the working folder.
+pub const ARCHIVE: &str = "root.tar";
+
+/// fakeroot's parts, copied from the tools so that they are no part of the userland.
+const FAKEROOT: [(&str, &str); 3] = [
+    ("usr/bin/fakeroot-sysv", "fakeroot"),
+    ("usr/bin/faked-sysv", "faked"),
+    (
+        "usr/lib/x86_64-linux-gnu/libfakeroot/libfakeroot-sysv.so",
+        "libfakeroot.so",
+    ),
+];
+
+/// Runs a command inside with owners and modes remembered in a file. Of an unchanged file it says
+/// that root owns it. The namespace knows one user, so a real change is not even tried.
+const REMEMBERING: &str = "export FAKEROOTDONTTRYCHOWN=1
+    fakeroot() { sh /build/fakeroot --lib /build/libfakeroot.so --faked /build/faked \"$@\"; }";
+
+/// The kernel's package leaves its initramfs to a later step: made under fakeroot, its many
+/// processes at a time confuse fakeroot's messages.
+///
+/// All packages are unpacked at once; dependencies are in order again when they are set up.
+const INSTALL: &str = r#"
+export INITRD=No
+fakeroot -s /build/owners -- sh -euc '
+dpkg --force-depends --unpack /build/packages/*.deb
+dpkg --configure --pending
+test -z "$(dpkg --audit)"
+'"#;
+
+/// The initramfs by Debian's own hooks, and the link to it that the kernel's package would have
+/// made.
+const INITRAMFS: &str = "
+update-initramfs -c -k all
+cd /
+rm -f vmlinuz.old
+ln -s boot/initrd.img-* initrd.img
+";
+
+/// What is not the system but the trace of its making is left out: logs, caches of inode numbers,
+/// the files before the last change.
+const PACK: &str = r#"
+fakeroot -i /build/owners -- tar --create --file=/build/root.tar --directory=/ \
+    --format=gnu --sort=name --numeric-owner --mtime=@$SOURCE_DATE_EPOCH --clamp-mtime \
+    --exclude='./build' --exclude='./dev/*' --exclude='./proc/*' --exclude='./run/*' \
+    --exclude='./tmp/*' --exclude='./var/tmp/*' --exclude='./var/log/*.log' \
+    --exclude='./var/cache/ldconfig/aux-cache' --exclude='./var/cache/debconf/*-old' \
+    --exclude='./var/lib/dpkg/*-old' .
+"#;
+
+/// Makes [`ARCHIVE`] in `work`; `root` becomes the tree.
+pub fn build(
+    recipe: &GuestRecipe,
+    packages: &[Package],
+    tools: &Sandbox,
+    root: &Path,
+    work: &Path,
+) -> Result<()> {
+    lend_fakeroot(tools, work)?;
+    // Unpacked once without dpkg, so that there is a dpkg to do it properly.
+    let guest = Sandbox::unpack(packages, root, work)?;
+    offer_packages(packages, &work.join("packages"))?;
+    exclude(recipe, root)?;
+
+    let no_services = root.join("usr/sbin/policy-rc.d");
+    write(&no_services, "#!/bin/sh\nexit 101\n")?;
+    set_mode(&no_services, 0o755)?;
+    guest.run("setting up the guest's packages", &remembering(INSTALL))?;
+    remove_file(&no_services)?;
+
+    for (path, text) in recipe.files() {
+        let path = root.join(path);
+        create_folder(path.parent().unwrap_or(root))?;
+        // In place, so that an existing file keeps owner and mode.
+        std::fs::write(&path, text)
+            .and_then(|()| if_new(&path))
+            .with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    guest.run("the recipe's commands", &remembering(&commands(recipe)))?;
+    guest.run("the guest's initramfs", INITRAMFS)?;
+    guest.run("packing the userland", &remembering(PACK))
+}
+
+fn remembering(script: &str) -> String {
+    format!("{REMEMBERING}\n{script}")
+}
+
+fn commands(recipe: &GuestRecipe) -> String {
+    let mut script = String::new();
+    for command in &recipe.commands {
+        let quoted = command.replace('\'', r"'\''");
+        let _ = writeln!(
+            script,
+            "fakeroot -i /build/owners -s /build/owners -- sh -euc '{quoted}'"
+        );
+    }
+    script
+}
+
+/// Gives a file that was made just now the mode that files have, whatever the umask is.
+fn if_new(path: &Path) -> std::io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    match mode & 0o077 {
+        0 => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)),
+        _ => Ok(()),
+    }
+}
+
+fn lend_fakeroot(tools: &Sandbox, work: &Path) -> Result<()> {
+    for (from, name) in FAKEROOT {
+        let from = tools.root().join(from);
+        std::fs::copy(&from, work.join(name))
+            .with_context(|| format!("{} can't be copied", from.display()))?;
+    }
+    Ok(())
+}
+
+fn offer_packages(packages: &[Package], folder: &Path) -> Result<()> {
+    create_folder(folder)?;
+    for package in packages {
+        let to = folder.join(format!("{}.deb", package.name));
+        std::fs::hard_link(&package.path, &to)
+            .or_else(|_| std::fs::copy(&package.path, &to).map(|_| ()))
+            .with_context(|| format!("{} can't be offered", package.path.display()))?;
+    }
+    Ok(())
+}
+
+/// Tells dpkg what to leave out, and takes away what the first unpacking brought of it.
+fn exclude(recipe: &GuestRecipe, root: &Path) -> Result<()> {
+    let mut lines = String::new();
+    for folder in &recipe.exclude {
+        let _ = writeln!(lines, "path-exclude={folder}/*");
+        super::remove(&root.join(folder.trim_start_matches('/')))?;
+    }
+    let file = root.join("etc/dpkg/dpkg.cfg.d/excluded-folders");
+    write(&file, lines)?;
+    set_mode(&file, 0o644)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .with_context(|| format!("the mode of {} can't be set", path.display()))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    std::fs::remove_file(path).with_context(|| format!("{} can't be removed", path.display()))
+}
