@@ -6,6 +6,8 @@ use crate::fetch::Fetch;
 use crate::hal::{Cpu, Exception, Exit, Hal, Hpa, Memory, State};
 use crate::machine::Machines;
 use crate::memory::identity::IdentityTables;
+use crate::policy::control_domain::Answer;
+use crate::policy::{control_domain_cpuid, control_domain_msr};
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -111,7 +113,7 @@ fn cpuid<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch
         return cpu.inject_exception(Exception::InvalidOpcode);
     };
     let (leaf, subleaf) = (cpu.gpr(0) as u32, cpu.gpr(1) as u32);
-    let [eax, ebx, ecx, edx] = visible_cpuid(leaf, subleaf, cpu.paging().cr4, H::cpuid);
+    let [eax, ebx, ecx, edx] = control_domain_cpuid(leaf, subleaf, cpu.paging().cr4, H::cpuid);
     for (register, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
         cpu.set_gpr(register, u64::from(value));
     }
@@ -129,15 +131,22 @@ fn msr<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch, 
     };
     let register = cpu.gpr(1) as u32;
     let written = cpu.gpr(2) << 32 | cpu.gpr(0) & 0xffff_ffff;
-    let done = match (register, write) {
-        (EFER, false) => Some(cpu.efer()),
-        (EFER, true) => cpu.set_efer(written).then_some(0),
-        // Locked and off: what a CPU without the extension enabled by firmware says.
-        (VM_CR, false) => Some(VM_CR_LOCK | VM_CR_SVMDIS),
-        // Microcode was loaded before the control domain started.
-        (PATCH_LOADER, true) => Some(0),
-        _ => None,
-    };
+    let row = control_domain_msr(H::VENDOR, register);
+    let done = row.and_then(
+        |row| match (if write { row.write } else { row.read }, write) {
+            (Answer::Efer, false) => Some(cpu.efer()),
+            (Answer::Efer, true) => cpu.set_efer(written).then_some(0),
+            (Answer::Value(value), false) => Some(value),
+            (Answer::Ignore, true) => Some(0),
+            (Answer::Physical, false) => cpu.read_msr(register),
+            (Answer::Physical, true) => cpu.write_msr(register, written).then_some(0),
+            (Answer::PhysicalIfUnchanged { except }, true) => {
+                let same = (cpu.read_msr(register)? ^ written) & !except == 0;
+                (same && cpu.write_msr(register, written)).then_some(0)
+            }
+            _ => None,
+        },
+    );
     match done {
         Some(value) => {
             if !write {
@@ -149,34 +158,3 @@ fn msr<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch, 
         None => cpu.inject_exception(Exception::GeneralProtection),
     }
 }
-
-/// Physical CPUID without the extensions that are the hypervisor's, and with the bits that mirror
-/// CR4, which are the hypervisor's own while it executes CPUID.
-fn visible_cpuid(
-    leaf: u32,
-    subleaf: u32,
-    cr4: u64,
-    host: impl Fn(u32, u32) -> [u32; 4],
-) -> [u32; 4] {
-    let [eax, ebx, mut ecx, edx] = host(leaf, subleaf);
-    let mirror = |bit: u32, cr4_bit: u32| ((cr4 >> cr4_bit & 1) as u32) << bit;
-    match leaf {
-        1 => ecx = ecx & !(1 << 5 | 1 << 6 | 1 << 27) | mirror(27, 18), // VMX, SMX; OSXSAVE
-        7 if subleaf == 0 => ecx = ecx & !(1 << 4) | mirror(4, 22),     // OSPKE
-        0x8000_0001 => ecx &= !(1 << 2 | 1 << 12),                      // SVM, SKINIT
-        0x8000_000a => return [0; 4],
-        _ => {}
-    }
-    [eax, ebx, ecx, edx]
-}
-
-const EFER: u32 = 0xc000_0080;
-const PATCH_LOADER: u32 = 0xc001_0020;
-const VM_CR: u32 = 0xc001_0114;
-const VM_CR_LOCK: u64 = 1 << 3;
-const VM_CR_SVMDIS: u64 = 1 << 4;
-const VM_HSAVE_PA: u32 = 0xc001_0117;
-const SVM_KEY: u32 = 0xc001_0118;
-
-/// Registers that the control domain does not have directly on AMD.
-pub const INTERCEPTED_MSRS: &[u32] = &[EFER, PATCH_LOADER, VM_CR, VM_HSAVE_PA, SVM_KEY];

@@ -4,7 +4,7 @@
 //! them with plain arrays. Nothing here names a vendor's register or structure.
 
 #[cfg(test)]
-pub mod fake;
+pub(crate) mod fake;
 
 use core::ops::DerefMut;
 use core::sync::atomic::AtomicU64;
@@ -164,6 +164,11 @@ pub trait Cpu: State {
     fn efer(&self) -> u64;
     /// Sets it; `false` if the value is not legal.
     fn set_efer(&mut self, value: u64) -> bool;
+    /// Reads a physical register that the policy table answers with the CPU's own; `None` if this
+    /// code does not know it to exist.
+    fn read_msr(&self, msr: u32) -> Option<u64>;
+    /// Writes one.
+    fn write_msr(&mut self, msr: u32, value: u64) -> bool;
     /// Executes an indirect branch prediction barrier, if the CPU has one.
     fn prediction_barrier(&mut self);
 }

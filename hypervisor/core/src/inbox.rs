@@ -27,7 +27,10 @@ pub enum Whereabouts {
 
 /// For the SynIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to box a message in")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to box a message in"
+)]
 pub enum Notice {
     /// Set an event flag.
     Event {
@@ -174,8 +177,9 @@ impl Inbox {
         self.pending.load(SeqCst)
     }
 
-    /// Hands everything over.
-    pub fn drain(&self, mut each: impl FnMut(Item)) {
+    /// Hands everything over, until `each` refuses a notice: that one and those behind it stay.
+    /// `false`: something stayed, and will not be announced again.
+    pub fn drain(&self, mut each: impl FnMut(Item) -> bool) -> bool {
         self.pending.store(false, SeqCst);
         let signals = self.signals.swap(0, SeqCst);
         let message = |mode, vector, level| {
@@ -212,27 +216,28 @@ impl Inbox {
                 each(message(DeliveryMode::Fixed, vector, level >> bit & 1 != 0));
             }
         }
-        loop {
-            let notice = {
-                let mut queue = self.notices.lock();
-                if queue.count == 0 {
-                    break;
-                }
-                let at = queue.first;
-                queue.first = (at + 1) % NOTICES;
-                queue.count -= 1;
-                queue.entries[at].take()
-            };
-            if let Some(notice) = notice {
-                each(Item::Notice(notice));
+        let mut queue = self.notices.lock();
+        while queue.count != 0 {
+            let at = queue.first;
+            if let Some(notice) = queue.entries[at]
+                && !each(Item::Notice(notice))
+            {
+                return false;
             }
+            queue.entries[at] = None;
+            queue.first = (at + 1) % NOTICES;
+            queue.count -= 1;
         }
+        true
     }
 }
 
 /// What [`Inbox::drain`] hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to box a message in")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap to box a message in"
+)]
 pub enum Item {
     /// An interrupt message.
     Interrupt(Ipi),
@@ -255,7 +260,10 @@ mod tests {
 
     fn drained(inbox: &Inbox) -> Vec<Item> {
         let mut items = Vec::new();
-        inbox.drain(|item| items.push(item));
+        inbox.drain(|item| {
+            items.push(item);
+            true
+        });
         items
     }
 
@@ -326,6 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_notice_stays_in_its_place() {
+        let inbox = Inbox::default();
+        for flag in 0..3 {
+            inbox.notify(Notice::Event { sint: 1, flag });
+        }
+        assert!(!inbox.drain(|item| item != Item::Notice(Notice::Event { sint: 1, flag: 1 })));
+        let rest = [1, 2].map(|flag| Item::Notice(Notice::Event { sint: 1, flag }));
+        assert_eq!(drained(&inbox), rest);
+    }
+
+    #[test]
     fn notices_keep_their_order_and_their_limit() {
         let inbox = Inbox::default();
         for flag in 0..NOTICES as u16 {
@@ -359,7 +378,10 @@ mod tests {
             while seen < ROUNDS {
                 i.set_whereabouts(Whereabouts::Running);
                 while i.is_pending() {
-                    i.drain(|_| seen += 1);
+                    i.drain(|_| {
+                        seen += 1;
+                        true
+                    });
                 }
                 i.set_whereabouts(Whereabouts::Blocked);
                 if i.is_pending() {

@@ -230,7 +230,10 @@ impl<H: Hal> Machines<H> {
     }
 
     /// Maps the caller's memory at `linear` into the guest; answers how many bytes it did.
-    #[expect(clippy::too_many_arguments, reason = "they are the call's arguments and its context")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the call's arguments and its context"
+    )]
     pub fn add_memory(
         &self,
         hal: &H,

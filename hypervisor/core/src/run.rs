@@ -28,6 +28,8 @@ pub struct Processor<H: Hal> {
     pub apic_page: Option<u64>,
     /// `IN` and hypercalls: which result the vmm owes.
     pub owed: Owed,
+    /// The inbox holds notices that the SynIC has no room for yet.
+    notices_wait: bool,
     /// Counters.
     pub counters: Counters,
 }
@@ -132,6 +134,7 @@ impl<H: Hal> Processor<H> {
             overlays: [messages, events, assist].map(|page| OverlayPage { page, gpa: None }),
             apic_page: Some(0xfee0_0000),
             owed: Owed::Nothing,
+            notices_wait: false,
             counters: Counters::default(),
         })
     }
@@ -245,7 +248,8 @@ impl<H: Hal> Run<'_, H> {
 
     /// All that must be looked at between two entries. `Some`: don't enter.
     fn before_entry(&mut self) -> Option<ExitReason> {
-        if self.slot.inbox.is_pending() {
+        let room = self.processor.notices_wait && self.processor.emulated.has_message_room();
+        if room || self.slot.inbox.is_pending() {
             self.take_inbox();
         }
         if self.others != Others::default() || self.slot.page.exit_request.load(SeqCst) != 0 {
@@ -333,30 +337,37 @@ impl<H: Hal> Run<'_, H> {
     }
 
     fn take_inbox(&mut self) {
-        let Processor { vcpu, emulated, .. } = &mut *self.processor;
-        let mut identity_changed = false;
-        self.slot.inbox.drain(|item| match item {
-            Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
-                Arrival::Nothing | Arrival::Pending => {}
-                Arrival::Init => {
-                    vcpu.reset(None);
-                    identity_changed = true;
+        let Processor {
+            vcpu,
+            emulated,
+            notices_wait,
+            ..
+        } = &mut *self.processor;
+        let all_taken = self.slot.inbox.drain(|item| {
+            match item {
+                Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
+                    Arrival::Nothing | Arrival::Pending => {}
+                    Arrival::Init => vcpu.reset(None),
+                    Arrival::StartUp(page) => vcpu.reset(Some(page)),
+                },
+                Item::Notice(Notice::Event { sint, flag }) => {
+                    emulated.signal_event(sint, flag);
                 }
-                Arrival::StartUp(page) => vcpu.reset(Some(page)),
-            },
-            Item::Notice(Notice::Event { sint, flag }) => {
-                emulated.signal_event(sint, flag);
+                // The vmm was told that the message is on its way: it waits for room.
+                Item::Notice(Notice::Message { .. }) if !emulated.has_message_room() => {
+                    return false;
+                }
+                Item::Notice(Notice::Message { sint, message }) => {
+                    // With room there is no error but a source out of range, checked by the call.
+                    let _ = emulated.post_message(sint, &message);
+                }
             }
-            // A full queue is the guest's doing: it does not read its messages.
-            Item::Notice(Notice::Message { sint, message }) => {
-                let _ = emulated.post_message(sint, &message);
-            }
+            true
         });
-        if identity_changed {
-            self.slot
-                .identity
-                .store(self.processor.identity().pack(), Relaxed);
-        }
+        *notices_wait = !all_taken;
+        self.slot
+            .identity
+            .store(self.processor.identity().pack(), Relaxed);
     }
 
     /// What an instruction depends on.

@@ -8,7 +8,7 @@ pub mod msr {
     pub const VM_CR: u32 = 0xc001_0114;
     pub const VM_HSAVE_PA: u32 = 0xc001_0117;
     pub const TSC_AUX: u32 = 0xc000_0103;
-    pub const SPEC_CTRL: u32 = 0x48;
+    pub const APIC_BASE: u32 = 0x1b;
     pub const PRED_CMD: u32 = 0x49;
 }
 

@@ -8,7 +8,7 @@ use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use hypervisor_core::control::{self, Event, Hypervisor};
 use hypervisor_core::fetch::Fetch;
-use hypervisor_core::hal::Hal;
+use hypervisor_core::hal::{Hal, State};
 use hypervisor_core::machine::Machines;
 use hypervisor_core::memory::identity::IdentityTables;
 use spin::Once;
@@ -31,8 +31,8 @@ const LOGGED_ACCESSES: u64 = 16;
 /// Called once on each CPU, in the state that [`handoff`](crate::handoff) describes.
 pub unsafe fn start(handoff: &'static Handoff, index: usize) -> ! {
     // Others wait for the first CPU's preparations, and then for the control domain's call.
-    // SAFETY: the caller's.
     let shared = if index == 0 {
+        // SAFETY: the caller's.
         SHARED.call_once(|| unsafe { prepare(handoff) })
     } else {
         SHARED.wait()
@@ -71,7 +71,12 @@ pub unsafe fn start(handoff: &'static Handoff, index: usize) -> ! {
                 }
             }
             Event::Init => (handoff.log)(format_args!("INIT on CPU {index} ignored")),
-            Event::Fatal(exit) => panic!("the control domain died on CPU {index}: {exit:x?}"),
+            Event::Fatal(exit) => {
+                let (rip, mode, paging) = (cpu.rip(), cpu.code_mode(), cpu.paging());
+                panic!(
+                    "the control domain died on CPU {index}: {exit:x?} at {rip:#x}, {mode:?}, {paging:x?}"
+                )
+            }
         }
     }
 }

@@ -22,6 +22,9 @@ pub fn apply<H: Hal>(run: &mut Run<'_, H>, effect: Effect, next_rip: Option<u64>
     run.slot
         .identity
         .store(run.processor.identity().pack(), Relaxed);
+    // A write of the task priority by its register must reach the one that CR8 shows.
+    let priority = run.processor.emulated.task_priority();
+    run.processor.vcpu.set_task_priority(priority);
     match effect {
         Effect::None | Effect::Efer(_) => {}
         Effect::SendIpi(ipi) => {

@@ -1,14 +1,11 @@
 //! Accesses that the nested tables refuse: the xAPIC page is ours, all else is the vmm's.
 
 use super::effect;
-use crate::decode::decode_apic_access;
+use crate::decode::{STATUS_FLAGS, decode_apic_access};
 use crate::hal::{Gpa, Hal, State};
 use crate::run::{Next, Run};
 use core::sync::atomic::Ordering::Relaxed;
 use hypervisor_abi::{ExitReason, MEMORY_FETCH, MEMORY_PRESENT, MEMORY_WRITE};
-
-/// OF, SF, ZF, AF, PF, CF.
-const STATUS_FLAGS: u64 = 0x8d5;
 
 /// Handles the exit.
 pub fn handle<H: Hal>(

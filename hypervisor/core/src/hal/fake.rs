@@ -315,6 +315,12 @@ impl Cpu for FakeCpu {
         self.efer = value;
         true
     }
+    fn read_msr(&self, _: u32) -> Option<u64> {
+        Some(0xfee0_0900)
+    }
+    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+        true
+    }
     fn prediction_barrier(&mut self) {}
 }
 

@@ -62,7 +62,7 @@ const LEAF_7_EBX: u32 = bits(&[
 // Leaf 7.0 ECX: AVX512_VBMI, UMIP, PKU, AVX512_VBMI2, GFNI, VAES, VPCLMULQDQ, AVX512_VNNI,
 // AVX512_BITALG, AVX512_VPOPCNTDQ, CLDEMOTE, MOVDIRI, MOVDIR64B. Not: WAITPKG, CET, LA57, RDPID,
 // key locker, bus lock detection, ENQCMD, PKS.
-const LEAF_7_ECX: u32 = bits(&[1, 2, 3, 6, 8, 9, 10, 11, 12, 14, 25, 27, 28]);
+const LEAF_7_ECX: u32 = bits(&[1, 2, 3, 6, 8, 9, 10, 11, 12, 14, 22, 25, 27, 28]);
 // Leaf 7.0 EDX: FSRM, AVX512_VP2INTERSECT, MD_CLEAR, SERIALIZE, AVX512_FP16. Not: SPEC_CTRL and its
 // relatives, whose register nobody switches; user interrupts, CET, AMX, PCONFIG.
 const LEAF_7_EDX: u32 = bits(&[4, 8, 10, 14, 23]);
@@ -76,9 +76,9 @@ const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2]);
 // TBM, TopologyExtensions.
 const LEAF_8000_0001_ECX: u32 = bits(&[0, 1, 4, 5, 6, 7, 8, 11, 16, 21, 22]);
 // Leaf 80000001h EDX: what AMD repeats of leaf 1; SYSCALL, NX, MmxExt, 1 GiB pages, LM, 3DNow.
-// Not: FFXSR; RDTSCP, whose register the world switch does not take from the guest.
+// RDTSCP. Not: FFXSR.
 const LEAF_8000_0001_EDX: u32 = bits(&[
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 22, 23, 24, 26, 29, 30, 31,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 20, 22, 23, 24, 26, 27, 29, 30, 31,
 ]);
 // Leaf 80000008h EBX: CLZERO, XSAVE of error pointers, WBNOINVD, IBPB (its register is emulated).
 // Not: INVLPGB, RDPRU, SPEC_CTRL and its relatives.

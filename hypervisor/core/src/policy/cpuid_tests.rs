@@ -94,7 +94,6 @@ fn what_the_world_switch_does_not_keep_apart_is_hidden() {
             (5, "WAITPKG"),
             (7, "CET_SS"),
             (16, "LA57"),
-            (22, "RDPID"),
             (23, "KL"),
             (24, "bus lock"),
             (29, "ENQCMD"),

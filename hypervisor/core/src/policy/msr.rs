@@ -22,6 +22,7 @@ pub const fn guest_direct_msrs(_vendor: Vendor) -> &'static [u32] {
         0xc000_0100, // FS.base
         0xc000_0101, // GS.base
         0xc000_0102, // KERNEL_GS_BASE
+        0xc000_0103, // TSC_AUX: exchanged by the world switch
     ]
 }
 

@@ -175,6 +175,28 @@ impl Cpu for SvmCpu {
         true
     }
 
+    fn read_msr(&self, register: u32) -> Option<u64> {
+        // SAFETY: the local APIC's base register exists on every 64-bit CPU.
+        (register == cpu::msr::APIC_BASE).then(|| unsafe { cpu::rdmsr(register) })
+    }
+
+    fn write_msr(&mut self, register: u32, value: u64) -> bool {
+        // The manual's mode transitions (SDM vol. 3 figure 11-27): all else would fault here.
+        const MODE: u64 = 3 << 10;
+        let Some(old) = self.read_msr(register) else {
+            return false;
+        };
+        let legal = matches!((old & MODE, value & MODE), (a, b) if a == b || b == 0 || a == 0x800 && b == 0xc00 || a == 0 && b == 0x800);
+        let x2apic_exists = cpu::cpuid(1, 0)[2] & 1 << 21 != 0;
+        if !legal || value & 0x400 != 0 && !x2apic_exists {
+            return false;
+        }
+        // SAFETY: the register exists, the caller changes mode bits alone, and the transition is
+        // a legal one.
+        unsafe { cpu::wrmsr(register, value) };
+        true
+    }
+
     fn prediction_barrier(&mut self) {
         if self.role.has_prediction_barrier {
             // SAFETY: CPUID says that the register exists; 1 is its only command.

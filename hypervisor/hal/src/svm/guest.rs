@@ -11,6 +11,7 @@ use crate::memory::PoolBox;
 use core::sync::atomic::AtomicU64;
 use hypervisor_abi::Registers;
 use hypervisor_core::hal::{Exit, Hpa, Vcpu};
+use hypervisor_core::policy::xstate::check_xcr0;
 
 /// What a guest's processor has besides VMCB and general registers.
 pub struct Guest {
@@ -41,16 +42,6 @@ mod virtual_interrupt {
 const RFLAGS_IF: u64 = 1 << 9;
 /// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
-
-/// SDM vol. 1 §13.3: x87 always, AVX needs SSE, AVX-512 needs AVX and comes whole.
-fn xcr0_is_legal(value: u64, components: u64) -> bool {
-    let has = |bits| value & bits == bits;
-    let wide = value & 0xe0;
-    value & !components == 0
-        && has(1)
-        && (!has(4) || has(2))
-        && (wide == 0 || wide == 0xe0 && has(6))
-}
 
 impl SvmVcpu {
     pub fn create(svm: &'static Svm, root: Hpa, tsc_offset: u64) -> Option<Self> {
@@ -100,7 +91,7 @@ impl SvmVcpu {
             has_next_rip,
             role,
         };
-        vcpu.to_reset_state(None);
+        vcpu.load_reset_state(None);
         Some(vcpu)
     }
 }
@@ -149,6 +140,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
         // SAFETY: as in `attach`.
         unsafe {
             if host.has_tsc_aux {
+                guest.role.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
                 cpu::wrmsr(msr::TSC_AUX, host.tsc_aux);
             }
             guest.role.debug_registers = cpu::read_debug_registers();
@@ -248,7 +240,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             return false;
         }
         let guest = self;
-        if r.xcr0 != guest.role.xcr0 && !xcr0_is_legal(r.xcr0, guest.role.components) {
+        if r.xcr0 != guest.role.xcr0 && check_xcr0(r.xcr0, guest.role.components).is_err() {
             return false;
         }
         guest.registers = r.gpr;
@@ -322,7 +314,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn reset(&mut self, startup: Option<u8>) {
-        self.to_reset_state(startup);
+        self.load_reset_state(startup);
     }
 
     fn efer(&self) -> u64 {
@@ -378,7 +370,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
 impl SvmVcpu {
     /// The state after INIT (SDM vol. 3 table 9-1; the extended state stays), or at a start-up
     /// vector.
-    fn to_reset_state(&mut self, startup: Option<u8>) {
+    fn load_reset_state(&mut self, startup: Option<u8>) {
         let v = &mut self.vmcb;
         let data = VmcbSegment {
             selector: 0,

@@ -1,6 +1,9 @@
 //! The bitmaps that say which ports and model-specific registers exit (APM vol. 2 §15.10, §15.11).
 
 use crate::memory::PhysicalMemory;
+use hypervisor_abi::Vendor;
+use hypervisor_core::policy::control_domain::intercepted_msrs;
+use hypervisor_core::policy::guest_direct_msrs;
 
 const PORT_MAP_BYTES: usize = 12 << 10;
 const MSR_MAP_BYTES: usize = 8 << 10;
@@ -11,20 +14,6 @@ pub struct Permissions {
     pub guest_msrs: u64,
     pub control_msrs: u64,
 }
-
-/// Switched by VMLOAD and VMSAVE or kept in the VMCB, so a guest may have them directly.
-const GUEST_DIRECT: [u32; 10] = [
-    0x174,
-    0x175,
-    0x176, // SYSENTER_CS, ESP, EIP
-    0xc000_0081,
-    0xc000_0082,
-    0xc000_0083,
-    0xc000_0084, // STAR, LSTAR, CSTAR, SFMASK
-    0xc000_0100,
-    0xc000_0101,
-    0xc000_0102, // FS, GS, KERNEL_GS base
-];
 
 impl Permissions {
     pub fn new(memory: &'static PhysicalMemory) -> Option<Self> {
@@ -41,12 +30,14 @@ impl Permissions {
         };
         ports.fill(0xff);
         guest.fill(0xff);
-        for msr in GUEST_DIRECT {
-            set(guest, msr, false);
+        for msr in guest_direct_msrs(Vendor::Svm) {
+            set(guest, *msr, false);
         }
         // The control domain has every register directly but those it must not see or change.
-        for msr in hypervisor_core::control::INTERCEPTED_MSRS {
-            set(control, *msr, true);
+        for row in intercepted_msrs(Vendor::Svm) {
+            for msr in row.first..=row.last {
+                set(control, msr, true);
+            }
         }
         Some(Self {
             guest_ports,
