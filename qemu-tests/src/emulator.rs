@@ -128,7 +128,12 @@ impl Emulator {
 
     /// The process, not yet started.
     pub(crate) fn process(&self, interactive: bool) -> Result<duct::Expression> {
-        Ok(duct::cmd(PROGRAM, self.command_line(interactive)?))
+        let mut line = self.command_line(interactive)?;
+        line.insert(0, PROGRAM.into());
+        // Should this process be killed, the emulator goes with it. setpriv becomes the emulator,
+        // so its process id stays.
+        let guard = ["--pdeathsig", "KILL"].map(OsString::from);
+        Ok(duct::cmd("setpriv", guard.into_iter().chain(line)))
     }
 }
 

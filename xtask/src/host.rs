@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// All that any command needs beside Rust.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 11] = [
     tool("apt-get", "apt", "fetches distribution packages"),
     tool("dpkg-deb", "dpkg", "unpacks distribution packages"),
     tool("cc", "gcc", "links xtask itself"),
@@ -23,6 +23,8 @@ pub const TOOLS: [Tool; 9] = [
     tool("mke2fs", "e2fsprogs", "makes the data partition"),
     tool("debugfs", "e2fsprogs", "gives its files one owner and date"),
     tool("qemu-system-x86_64", "qemu-system-x86", "boots the image"),
+    tool("setpriv", "util-linux", "ends the emulator with its caller"),
+    tool("git", "git", "lists the source for the second build"),
     tool("qemu-img", "qemu-utils", "makes and checks guests' disks"),
     tool("busybox", "busybox-static", "reads archives in tests"),
 ];
