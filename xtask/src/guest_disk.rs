@@ -79,6 +79,7 @@ pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
         std::fs::rename(work.join("out").join(DISK), &disk)
             .with_context(|| format!("{} can't be written", disk.display()))?;
         remove(&work)?;
+        remove_outdated(&folder, name)?;
     }
     Ok(disk)
 }
@@ -132,6 +133,25 @@ fn key(recipe: &[u8], packages: &[&[Package]]) -> String {
         text.push_str(&digest::of_bytes(source.as_bytes()));
     }
     digest::of_bytes(text.as_bytes())
+}
+
+/// Removes what other recipes, packages or code made of this guest. The store's guard keeps other
+/// processes out.
+fn remove_outdated(present: &Path, name: &str) -> Result<()> {
+    let entries = present
+        .parent()
+        .and_then(|folder| std::fs::read_dir(folder).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let file_name = entry.file_name();
+        let key = file_name
+            .to_str()
+            .and_then(|text| text.strip_prefix(name)?.strip_prefix('-'));
+        let ours = key.is_some_and(|key| key.len() == 16 && !key.contains('-'));
+        if ours && entry.path() != present {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder with all that is in it, also what packages made unreadable for its owner.

@@ -4,7 +4,7 @@ use super::recipe::GuestRecipe;
 use super::sandbox::Sandbox;
 use crate::context::{create_folder, write};
 use crate::packages::Package;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -80,12 +80,7 @@ pub fn build(
     remove_file(&no_services)?;
 
     for (path, text) in recipe.files() {
-        let path = root.join(path);
-        create_folder(path.parent().unwrap_or(root))?;
-        // In place, so that an existing file keeps owner and mode.
-        std::fs::write(&path, text)
-            .and_then(|()| if_new(&path))
-            .with_context(|| format!("{} can't be written", path.display()))?;
+        write_file(root, Path::new(path), &text)?;
     }
     guest.run("the recipe's commands", &remembering(&commands(recipe)))?;
     guest.run("the guest's initramfs", INITRAMFS)?;
@@ -108,12 +103,33 @@ fn commands(recipe: &GuestRecipe) -> String {
     script
 }
 
-/// Gives a file that was made just now the mode that files have, whatever the umask is.
-fn if_new(path: &Path) -> std::io::Result<()> {
-    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    match mode & 0o077 {
-        0 => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)),
-        _ => Ok(()),
+/// Writes a file of the userland. One that is there keeps owner and mode; what is new gets the
+/// usual ones, whatever the umask is.
+fn write_file(root: &Path, path: &Path, text: &str) -> Result<()> {
+    let folders: Vec<&Path> = path.ancestors().skip(1).collect();
+    for folder in folders.into_iter().rev().map(|folder| root.join(folder)) {
+        if !folder.exists() {
+            create_folder(&folder)?;
+            set_mode(&folder, 0o755)?;
+        }
+    }
+    let file = root.join(path);
+    let new = !file.exists();
+    // A link in the tree that starts at its root would lead into the host's.
+    let real = match new {
+        true => file.parent().unwrap_or(root),
+        false => &file,
+    }
+    .canonicalize();
+    ensure!(
+        real.is_ok_and(|real| root.canonicalize().is_ok_and(|root| real.starts_with(root))),
+        "/{} is behind a link out of the userland; name what the link leads to",
+        path.display()
+    );
+    std::fs::write(&file, text).with_context(|| format!("{} can't be written", file.display()))?;
+    match new {
+        true => set_mode(&file, 0o644),
+        false => Ok(()),
     }
 }
 
@@ -156,4 +172,41 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
 
 fn remove_file(path: &Path) -> Result<()> {
     std::fs::remove_file(path).with_context(|| format!("{} can't be removed", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_inside_the_tree_alone() {
+        let base = std::env::temp_dir().join(format!("userland-{}", std::process::id()));
+        let root = base.join("root");
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::fs::write(base.join("outside"), "host").unwrap();
+        std::os::unix::fs::symlink(base.join("outside"), root.join("etc/link")).unwrap();
+        std::os::unix::fs::symlink(&base, root.join("up")).unwrap();
+
+        write_file(&root, Path::new("etc/new/deep"), "text").unwrap();
+        let mode = |path: &str| {
+            std::fs::metadata(root.join(path))
+                .unwrap()
+                .permissions()
+                .mode()
+        };
+        assert_eq!(mode("etc/new") & 0o777, 0o755);
+        assert_eq!(mode("etc/new/deep") & 0o777, 0o644);
+        set_mode(&root.join("etc/new/deep"), 0o600).unwrap();
+        write_file(&root, Path::new("etc/new/deep"), "other").unwrap();
+        assert_eq!(mode("etc/new/deep") & 0o777, 0o600);
+
+        assert!(write_file(&root, Path::new("etc/link"), "guest").is_err());
+        assert!(write_file(&root, Path::new("up/new"), "guest").is_err());
+        assert_eq!(
+            std::fs::read_to_string(base.join("outside")).unwrap(),
+            "host"
+        );
+        assert!(!base.join("new").exists());
+        std::fs::remove_dir_all(base).unwrap();
+    }
 }

@@ -8,10 +8,10 @@ mod kernel_modules;
 mod partition_table;
 mod pe;
 
-use crate::context::{Context, create_folder, read, write};
+use crate::context::{Context, read, write};
 use crate::packages::{self, Store};
 use crate::recipe::Recipe;
-use crate::{digest, toolchain};
+use crate::{digest, guest_disk, toolchain};
 use anyhow::{Context as _, Result};
 use partition_table::Part;
 use std::path::{Path, PathBuf};
@@ -64,11 +64,11 @@ pub fn build(context: &Context, recipe: &Recipe, changes: &Changes) -> Result<Im
     })
 }
 
-/// Builds the disk that holds the machines: what lies in `out/data/`, as the guests' recipes made
-/// it (`machines/NAME/` for each).
+/// Builds the disk that holds the machines: what lies in `out/data/`, with the recipe's machine as
+/// its guest's recipe makes it (`machines/NAME/` for each).
 pub fn machines(context: &Context, recipe: &Recipe) -> Result<PathBuf> {
+    guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
     let folder = context.out.join("data");
-    create_folder(&folder.join("machines"))?;
     data_disk::build(context, recipe, &folder)
 }
 
