@@ -135,7 +135,7 @@ pub fn memory_layout(
         &mut regions,
         Region {
             start: SHADOW_END,
-            length: memory.low - SHADOW_END,
+            length: memory.low.saturating_sub(SHADOW_END),
             target: Target::Ram,
         },
     );
