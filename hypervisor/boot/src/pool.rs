@@ -14,9 +14,6 @@ const LOWEST_START: u64 = 64 * MIB;
 /// Memory that the control domain keeps at least.
 pub const CONTROL_DOMAIN_MINIMUM: u64 = 384 * MIB;
 
-/// Shorter pieces of free memory are left to the control domain, even if the pool stays smaller.
-const SHORTEST_RANGE: u64 = 32 * MIB;
-
 /// "Write-back" in the attributes of a descriptor.
 const EFI_MEMORY_WB: u64 = 8;
 
@@ -71,10 +68,18 @@ fn usable(descriptor: &Descriptor) -> Range {
     }
 }
 
-/// Chooses up to `size` bytes of free memory for the guests, from the top down, so that what a
-/// device with 32-bit addresses can reach is left to the control domain. Takes less if the control
-/// domain would keep less than [`CONTROL_DOMAIN_MINIMUM`].
-pub fn choose_guest_pool(map: &[Descriptor], size: u64) -> GuestPool {
+/// The unit in bytes that the control domain cuts the guest pool into, from the option
+/// `entente.granule_mib`: an even number of MiB, 256 by default.
+pub fn granule(option: Option<&str>) -> u64 {
+    let asked = option.and_then(|value| value.parse::<u64>().ok());
+    let mib = asked.filter(|mib| *mib > 0 && mib.is_multiple_of(2) && *mib <= 1 << 20);
+    mib.unwrap_or(256) * MIB
+}
+
+/// Chooses up to `size` bytes of free memory for the guests, in ranges of whole granules, from the
+/// top down, so that what a device with 32-bit addresses can reach is left to the control domain.
+/// Takes less if the control domain would keep less than [`CONTROL_DOMAIN_MINIMUM`].
+pub fn choose_guest_pool(map: &[Descriptor], size: u64, granule: u64) -> GuestPool {
     let free = map
         .iter()
         .filter(|d| d.kind == memory_type::CONVENTIONAL)
@@ -82,24 +87,19 @@ pub fn choose_guest_pool(map: &[Descriptor], size: u64) -> GuestPool {
     let available = free
         .fold(0, u64::saturating_add)
         .saturating_sub(CONTROL_DOMAIN_MINIMUM);
-    let mut wanted = size.min(available) & !(ALIGNMENT - 1);
+    let whole_granules = |bytes: u64| bytes - bytes % granule.max(ALIGNMENT);
+    let mut wanted = whole_granules(size.min(available));
     let mut pool = GuestPool::default();
     let mut below = u64::MAX;
     while wanted > 0 {
-        let highest = map
-            .iter()
-            .map(usable)
-            .filter(|r| r.end <= below && r.len() >= SHORTEST_RANGE);
-        let (Some(range), Some(slot)) = (
-            highest.max_by_key(|r| r.start),
-            pool.ranges.get_mut(pool.count),
-        ) else {
+        let candidates = map.iter().map(usable);
+        let highest = candidates
+            .filter(|r| r.end <= below && whole_granules(r.len()) > 0)
+            .max_by_key(|r| r.start);
+        let (Some(range), Some(slot)) = (highest, pool.ranges.get_mut(pool.count)) else {
             break;
         };
-        let taken = wanted.min(range.len());
-        if taken < SHORTEST_RANGE && pool.count > 0 {
-            break;
-        }
+        let taken = wanted.min(whole_granules(range.len()));
         *slot = Range {
             start: range.end - taken,
             end: range.end,
@@ -134,7 +134,7 @@ mod tests {
             free(0x1_0000_0000, 0x1_1000_0000),
             free(0x7000_0000, 0x7010_0000),
         ];
-        let pool = choose_guest_pool(&map, 512 * MIB);
+        let pool = choose_guest_pool(&map, 520 * MIB, 256 * MIB);
         assert_eq!(
             pool.ranges(),
             [
@@ -154,8 +154,14 @@ mod tests {
     #[test]
     fn leaves_the_control_domain_its_part() {
         let map = [free(0, 1024 * MIB)];
-        assert_eq!(choose_guest_pool(&map, u64::MAX).size(), 640 * MIB);
-        assert_eq!(choose_guest_pool(&[free(0, 300 * MIB)], 64 * MIB).count, 0);
+        assert_eq!(
+            choose_guest_pool(&map, u64::MAX, 64 * MIB).size(),
+            640 * MIB
+        );
+        assert_eq!(
+            choose_guest_pool(&[free(0, 300 * MIB)], 64 * MIB, 2 * MIB).count,
+            0
+        );
     }
 
     #[test]
@@ -171,9 +177,26 @@ mod tests {
             ..free(3 << 30, 4 << 30)
         };
         assert_eq!(
-            choose_guest_pool(&[uncached, loader, special], 512 * MIB).count,
+            choose_guest_pool(&[uncached, loader, special], 512 * MIB, 2 * MIB).count,
             0
         );
+    }
+
+    #[test]
+    fn every_range_is_whole_granules() {
+        let map = [
+            free(0x1000_0000, 0x6100_0000),
+            free(0x1_0000_0000, 0x1_1800_0000),
+        ];
+        let pool = choose_guest_pool(&map, u64::MAX, 256 * MIB);
+        assert_eq!(pool.count, 2);
+        assert!(pool.ranges().iter().all(|r| r.len() % (256 * MIB) == 0));
+        assert_eq!(pool.size(), 1280 * MIB);
+        assert_eq!(granule(None), 256 * MIB);
+        assert_eq!(granule(Some("64")), 64 * MIB);
+        for nonsense in ["0", "3", "x", "-2", "18446744073709551616"] {
+            assert_eq!(granule(Some(nonsense)), 256 * MIB);
+        }
     }
 
     #[test]

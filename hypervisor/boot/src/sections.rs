@@ -18,18 +18,21 @@ pub const MEASURED: [&str; 13] = [
     ".pcrpkey", ".dtbauto", ".hwids", ".efifw",
 ];
 
-/// A loaded image that is not laid out as a PE file.
+/// A loaded image that is not laid out as ours must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnImage {
     /// Offset in the image where the layout was left.
     pub offset: usize,
 }
 
+/// The headers lie in the first page of the image; sections begin behind it.
+pub const HEADERS_SIZE: usize = 4096;
+
 impl core::fmt::Display for NotAnImage {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "the loaded image is no PE file (at offset {:#x}); write the boot file anew",
+            "the loaded image is not laid out as a unified image (at offset {:#x}); build it anew",
             self.offset
         )
     }
@@ -38,7 +41,8 @@ impl core::fmt::Display for NotAnImage {
 /// The section table of a loaded image.
 #[derive(Clone, Copy, Debug)]
 pub struct Sections<'a> {
-    image: &'a [u8],
+    headers: &'a [u8],
+    image_size: usize,
     table: usize,
     count: usize,
 }
@@ -62,32 +66,57 @@ pub struct Section<'a> {
 }
 
 impl<'a> Sections<'a> {
-    /// Finds the section table of `image`.
-    pub fn parse(image: &'a [u8]) -> Result<Self, NotAnImage> {
-        let header = bytes::u32(image, 0x3c).ok_or(NotAnImage { offset: 0x3c })? as usize;
+    /// Finds the section table of an image of `image_size` bytes that begins with `headers`.
+    pub fn parse(headers: &'a [u8], image_size: usize) -> Result<Self, NotAnImage> {
+        let header = bytes::u32(headers, 0x3c).ok_or(NotAnImage { offset: 0x3c })? as usize;
         let malformed = NotAnImage { offset: header };
-        if image.get(header..).and_then(|rest| rest.first_chunk::<4>()) != Some(b"PE\0\0") {
+        if headers
+            .get(header..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            != Some(b"PE\0\0")
+        {
             return Err(malformed);
         }
-        let count = bytes::u16(image, header + 6).ok_or(malformed)?.into();
-        let optional_size: usize = bytes::u16(image, header + 20).ok_or(malformed)?.into();
-        Ok(Self {
-            image,
+        let count = bytes::u16(headers, header + 6).ok_or(malformed)?.into();
+        let optional_size: usize = bytes::u16(headers, header + 20).ok_or(malformed)?.into();
+        let sections = Self {
+            headers,
+            image_size,
             table: header + 24 + optional_size,
             count,
-        })
+        };
+        let own_end = sections.hypervisor_size();
+        let own = sections.iter().filter(|s| !PAYLOAD.contains(&s.name));
+        // What lies behind the payload would not be hidden; what holds code is not payload.
+        let misplaced = own.clone().any(|s| s.range.end > own_end);
+        let active = sections
+            .iter()
+            .any(|s| s.range.start >= own_end && (s.executable || s.writable));
+        if sections.iter().count() != count || misplaced || active {
+            return Err(NotAnImage {
+                offset: sections.table,
+            });
+        }
+        Ok(sections)
     }
 
     /// All sections that lie inside the image.
-    pub fn iter(&self) -> impl Iterator<Item = Section<'a>> {
-        let (image, table) = (self.image, self.table);
-        (0..self.count).filter_map(move |index| {
-            let entry = image.get(table + index * ENTRY_SIZE..)?.get(..ENTRY_SIZE)?;
+    pub fn iter(&self) -> impl Iterator<Item = Section<'a>> + Clone {
+        let Self {
+            headers,
+            image_size,
+            table,
+            count,
+        } = *self;
+        (0..count).filter_map(move |index| {
+            let entry = headers
+                .get(table + index * ENTRY_SIZE..)?
+                .get(..ENTRY_SIZE)?;
             let name = entry.get(..8)?.split(|&b| b == 0).next()?;
             let start = bytes::u32(entry, 12)? as usize;
             let end = start.checked_add(bytes::u32(entry, 8)? as usize)?;
             let characteristics = bytes::u32(entry, 36)?;
-            (end <= image.len()).then_some(Section {
+            (end <= image_size).then_some(Section {
                 name: core::str::from_utf8(name).ok()?,
                 range: start..end,
                 executable: characteristics & EXECUTE != 0,
@@ -96,15 +125,11 @@ impl<'a> Sections<'a> {
         })
     }
 
-    /// The contents of the section `name`, if there is one and only one.
-    pub fn find(&self, name: &str) -> Option<&'a [u8]> {
+    /// Where the section `name` lies in the image, if there is one and only one.
+    pub fn find(&self, name: &str) -> Option<Range<usize>> {
         let mut found = self.iter().filter(|s| s.name == name);
         let Section { range, .. } = found.next()?;
-        if found.next().is_some() {
-            None
-        } else {
-            self.image.get(range)
-        }
+        found.next().is_none().then_some(range)
     }
 
     /// Size in bytes, whole pages, of the image's front part that is the hypervisor itself: all
@@ -115,7 +140,7 @@ impl<'a> Sections<'a> {
             .filter(|s| PAYLOAD.contains(&s.name))
             .map(|s| s.range.start)
             .min();
-        first.map_or(self.image.len().next_multiple_of(4096), |start| {
+        first.map_or(self.image_size.next_multiple_of(4096), |start| {
             start & !4095
         })
     }
@@ -149,27 +174,46 @@ mod tests {
         image
     }
 
+    fn parse(image: &[u8]) -> Result<Sections<'_>, NotAnImage> {
+        Sections::parse(&image[..image.len().min(HEADERS_SIZE)], image.len())
+    }
+
     #[test]
     fn finds_sections_and_the_end_of_the_hypervisor() {
         let image = image();
-        let sections = Sections::parse(&image).unwrap();
-        assert_eq!(sections.find(".cmdline"), Some(&b"quiet"[..]));
-        assert_eq!(sections.find(".linux").map(<[u8]>::len), Some(9));
+        let sections = parse(&image).unwrap();
+        assert_eq!(
+            sections.find(".cmdline").map(|r| &image[r]),
+            Some(&b"quiet"[..])
+        );
+        assert_eq!(sections.find(".linux").map(|r| r.len()), Some(9));
         assert_eq!(sections.find(".initrd"), None);
         assert_eq!(sections.hypervisor_size(), 0x2000);
     }
 
     #[test]
     fn refuses_what_is_no_image_and_survives_any_truncation() {
-        assert_eq!(
-            Sections::parse(b"MZ").unwrap_err(),
-            NotAnImage { offset: 0x3c }
-        );
+        assert_eq!(parse(b"MZ").unwrap_err(), NotAnImage { offset: 0x3c });
         let image = image();
         for length in 0..image.len() {
-            if let Ok(sections) = Sections::parse(&image[..length]) {
+            if let Ok(sections) = parse(&image[..length]) {
                 let _ = (sections.find(".linux"), sections.hypervisor_size());
             }
         }
+    }
+
+    #[test]
+    fn refuses_what_would_not_be_hidden() {
+        let text = 0x80 + 24 + 16;
+        let mut behind = image();
+        bytes::put(&mut behind, text + 12, &0x3800u32.to_le_bytes());
+        assert!(parse(&behind).is_err());
+        let mut writable = image();
+        bytes::put(
+            &mut writable,
+            text + 2 * ENTRY_SIZE + 36,
+            &WRITE.to_le_bytes(),
+        );
+        assert!(parse(&writable).is_err());
     }
 }

@@ -204,3 +204,50 @@ impl Mailbox {
 const _: () = assert!(size_of::<Mailbox>() == 4096);
 const _: () = assert!(core::mem::offset_of!(Mailbox, wakeup_vector) == 8);
 const _: () = assert!(core::mem::offset_of!(Mailbox, firmware) == 2048);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page as the control domain writes it: apart from the atomics, all zero.
+    fn mailbox(command: u16, apic_id: u32, vector: u64) -> Mailbox {
+        Mailbox {
+            command: AtomicU16::new(command),
+            reserved: AtomicU16::new(0),
+            apic_id: AtomicU32::new(apic_id),
+            wakeup_vector: AtomicU64::new(vector),
+            operating_system: [const { AtomicU8::new(0) }; 2032],
+            firmware: [const { AtomicU8::new(0) }; 2048],
+        }
+    }
+
+    #[test]
+    fn only_the_addressed_cpu_takes_the_vector_and_acknowledges() {
+        let mailbox = mailbox(COMMAND_WAKEUP, 5, 0x9_a130);
+        assert_eq!(mailbox.take(4), None);
+        assert_eq!(mailbox.command.load(Ordering::Relaxed), COMMAND_WAKEUP);
+        assert_eq!(mailbox.take(5), Some(0x9_a130));
+        assert_eq!(mailbox.command.load(Ordering::Relaxed), 0);
+        assert_eq!(mailbox.take(5), None);
+    }
+
+    #[test]
+    fn no_other_command_wakes() {
+        for command in [0, 2, u16::MAX] {
+            let mailbox = mailbox(command, 1, 0x1000);
+            assert_eq!(mailbox.take(1), None);
+            assert_eq!(mailbox.command.load(Ordering::Relaxed), command);
+        }
+    }
+
+    #[test]
+    fn ranges_end_before_their_end() {
+        let range = Range {
+            start: 0x1000,
+            end: 0x3000,
+        };
+        assert!(range.contains(0x1000) && range.contains(0x2fff) && !range.contains(0x3000));
+        assert_eq!(range.len(), 0x2000);
+        assert!(Range { start: 2, end: 1 }.is_empty());
+    }
+}

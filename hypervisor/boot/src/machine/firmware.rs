@@ -23,16 +23,17 @@ use uefi::{CStr16, Guid, cstr16, guid};
 /// Under this the kernel looks for a seed (Linux `linux/efi.h`, `LINUX_EFI_RANDOM_SEED_TABLE_GUID`).
 static RANDOM_SEED_TABLE: Guid = guid!("1ce1e5bc-7ceb-42f2-81e5-8aadf180f57b");
 
-/// Our own image as the firmware loaded it, sections and all.
-pub fn own_image() -> Result<&'static [u8], BootError> {
+/// Where the firmware loaded our own image, sections and all.
+pub fn own_image() -> Result<Range, BootError> {
     let image = uefi::boot::open_protocol_exclusive::<LoadedImage>(uefi::boot::image_handle())?;
     let (base, size) = image.info();
-    // SAFETY: the firmware loaded the image there and leaves it there while it runs, which is for
-    // ever. Sections that are written lie in other parts than those that are read through this.
-    Ok(unsafe { core::slice::from_raw_parts(base.cast(), size as usize) })
+    Ok(Range {
+        start: base as u64,
+        end: base as u64 + size,
+    })
 }
 
-/// Takes `pages` pages below `limit`.
+/// Takes as many whole pages as `bytes` need, below `limit`.
 pub fn allocate(kind: MemoryType, bytes: u64, limit: u64) -> Result<Range, BootError> {
     let size = bytes.next_multiple_of(PAGE_SIZE);
     let pages = (size / PAGE_SIZE) as usize;

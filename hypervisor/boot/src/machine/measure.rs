@@ -3,9 +3,10 @@
 
 use super::BootError;
 use super::firmware;
+use super::image::Image;
 use super::serial::log;
 use alloc::vec::Vec;
-use hypervisor_boot::sections::{MEASURED, Sections};
+use hypervisor_boot::sections::MEASURED;
 use uefi::boot::MemoryType;
 use uefi::proto::tcg::v2::{HashLogExtendEventFlags, PcrEventInputs, Tcg};
 use uefi::proto::tcg::{EventType, PcrIndex};
@@ -36,13 +37,13 @@ struct RawTcg(Tcg2Protocol);
 
 /// Measures the sections of the image and leaves the log to the kernel, if there is a TPM. A
 /// failure is only logged: what is sealed to the missing measurement stays sealed.
-pub fn measure(sections: &Sections<'_>) {
-    if let Err(error) = try_measure(sections) {
+pub fn measure(image: &Image) {
+    if let Err(error) = try_measure(image) {
         log!("the image is not fully measured: {error}");
     }
 }
 
-fn try_measure(sections: &Sections<'_>) -> Result<(), BootError> {
+fn try_measure(image: &Image) -> Result<(), BootError> {
     let Some(mut tpm) = firmware::protocol::<Tcg>() else {
         return Ok(());
     };
@@ -50,7 +51,7 @@ fn try_measure(sections: &Sections<'_>) -> Result<(), BootError> {
         return Ok(());
     }
     for name in MEASURED {
-        let Some(content) = sections.find(name) else {
+        let Some(content) = image.payload(name) else {
             continue;
         };
         let mut name_with_end = Vec::from(name.as_bytes());

@@ -6,11 +6,14 @@ mod cpu;
 mod crash;
 mod exceptions;
 mod firmware;
+mod image;
 mod launch;
 mod measure;
+mod memory;
 mod native;
 mod previous_crash;
 mod private;
+mod processors;
 mod screen;
 mod segments;
 mod serial;
@@ -88,7 +91,7 @@ fn left_firmware() -> bool {
 /// The screen, once the firmware has left it to us.
 fn framebuffer() -> Option<hypervisor_hal::handoff::Framebuffer> {
     if left_firmware() {
-        launch::machine().handoff().framebuffer
+        processors::machine().handoff.framebuffer
     } else {
         None
     }

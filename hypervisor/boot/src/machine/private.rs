@@ -2,7 +2,7 @@
 
 use super::BootError;
 use super::exceptions::ExceptionTable;
-use super::launch::Machine;
+use super::processors::Machine;
 use super::segments::CpuArea;
 use hypervisor_boot::paging::Table;
 use hypervisor_hal::handoff::Range;
