@@ -11,7 +11,7 @@ const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The processor: AMD-V with nested paging. `monitor` is off because the emulator refuses MWAIT
 /// with the extension it offers. `cx16` is off because QEMU 7.2 at times leaves garbage in the flags
-/// after a CMPXCHG16B without LOCK, which Linux's allocator uses: one boot of five then dies of a
+/// after a CMPXCHG16B without LOCK, which Linux's allocator uses: about one boot of six then dies of a
 /// double fault or trap in `__kmalloc_noprof`, with and without a hypervisor.
 const CPU_MODEL: &str = "EPYC,+svm,+npt,-monitor,-cx16";
 
