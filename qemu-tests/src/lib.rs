@@ -21,5 +21,5 @@ mod watch;
 
 pub use emulator::{Disk, Emulator, Kernel, start_interactive};
 pub use firmware::Firmware;
-pub use row::{Boot, Row, RowSet};
+pub use row::{Boot, DiskHolds, Row, RowSet};
 pub use watch::{Expectation, Limits, Report, Stamp, Watch, run};

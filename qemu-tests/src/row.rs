@@ -65,8 +65,21 @@ pub struct Row {
     /// Whether the PC must turn itself off at the end.
     #[serde(default)]
     pub until_off: bool,
+    /// What the machine's disk must hold at the end, when others read it.
+    #[serde(default)]
+    pub disk_holds: Option<DiskHolds>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
+}
+
+/// A file in a guest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskHolds {
+    /// Its path there.
+    pub path: String,
+    /// A part of its text.
+    pub text: String,
 }
 
 fn two() -> u32 {

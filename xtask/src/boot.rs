@@ -101,7 +101,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
             None => row.expect,
         },
         forbid: row.forbid,
-        until_off: row.until_off && options.until.is_none(),
+        until_off: false,
         log: Some(log.clone()),
         show: false,
     };

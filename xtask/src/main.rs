@@ -15,6 +15,7 @@ mod boot;
 mod cli;
 mod context;
 mod digest;
+mod disk_check;
 mod doctor;
 mod firmware;
 mod guest_disk;

@@ -2,12 +2,14 @@
 
 use crate::boot::insert_media;
 use crate::context::{Context, create_folder};
-use crate::firmware;
 use crate::image::{self, Changes};
 use crate::recipe::Recipe;
 use crate::test::Count;
+use crate::{disk_check, firmware};
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::{Boot, Disk, Emulator, Firmware, Report, Row, RowSet, Watch};
+use std::path::Path;
+use std::process::Command;
 
 /// Runs the rows of a set, or those named, and prints a line for each.
 pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
@@ -66,10 +68,12 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
         folder: folder.clone(),
     };
     insert_media(&mut emulator, &image, row.boot);
+    let data = folder.join("data.img");
     if row.data_disk {
+        copy_sparse(&image::machines(context, recipe)?, &data)?;
         emulator.disks.push(Disk {
-            path: image::machines(context, recipe)?,
-            keep: false,
+            path: data.clone(),
+            keep: row.disk_holds.is_some(),
         });
     }
     let log = folder.join("serial.log");
@@ -80,6 +84,21 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
         log: Some(log.clone()),
         show: false,
     };
-    qemu_tests::run(&emulator, &watch, row.limits())
-        .with_context(|| format!("whole serial log: {}", log.display()))
+    let report = qemu_tests::run(&emulator, &watch, row.limits())
+        .with_context(|| format!("whole serial log: {}", log.display()))?;
+    if let Some(holds) = &row.disk_holds {
+        disk_check::run(&of_row, &data, &recipe.data.machine, holds)
+            .context("the guest's disk after the run")?;
+    }
+    Ok(report)
+}
+
+fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .arg("--sparse=always")
+        .args([from, to])
+        .status()
+        .context("cp can't be started")?;
+    ensure!(status.success(), "{} can't be copied", from.display());
+    Ok(())
 }

@@ -16,6 +16,9 @@ use anyhow::{Context as _, Result};
 use partition_table::Part;
 use std::path::{Path, PathBuf};
 
+/// Where the partition of the data disk starts, in bytes.
+pub const DATA_OFFSET: u64 = partition_table::ALIGNMENT;
+
 /// What [`build`] made.
 #[derive(Clone, Debug)]
 pub struct Image {
