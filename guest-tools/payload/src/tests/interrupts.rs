@@ -5,13 +5,15 @@ use crate::interrupts::{MAX_PROCESSORS, handled};
 use crate::options::Options;
 use crate::report::{Outcome, equal, holds};
 use crate::{apic, cpu, processors};
-use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 const SELF_VECTOR: u8 = 0x40;
 const PING: u8 = 0x41;
 const PONG: u8 = 0x42;
 const ROUNDS: u32 = 200;
 
+/// The other processor counts pings from now on.
+static READY: AtomicBool = AtomicBool::new(false);
 /// Processors that have been started, the first included.
 static RUNNING: AtomicUsize = AtomicUsize::new(1);
 
@@ -92,10 +94,12 @@ pub fn ipi() -> Outcome {
     for index in 1..count {
         let (pings, pongs) = (handled(index, PING), handled(0, PONG));
         // The other one answers each ping it sees.
+        READY.store(false, SeqCst);
         processors::give(index, || {
             let me = crate::interrupts::processor();
             let mut answered = handled(me, PING);
             let end = answered + ROUNDS;
+            READY.store(true, SeqCst);
             while answered < end {
                 if !wait_until_us(2_000_000, || handled(me, PING) > answered) {
                     break;
@@ -105,7 +109,7 @@ pub fn ipi() -> Outcome {
             }
             end - answered
         });
-        sleep_us(1000);
+        holds("ready", wait_until_us(1_000_000, || READY.load(SeqCst)), 0)?;
         cpu::set_interrupts(true);
         for n in 1..=ROUNDS {
             apic::send(index as u32, PING);
