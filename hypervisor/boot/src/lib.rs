@@ -16,6 +16,7 @@ pub mod command_line;
 pub mod e820;
 pub mod kernel;
 pub mod memory_map;
+pub mod microcode;
 pub mod paging;
 pub mod pool;
 pub mod record;

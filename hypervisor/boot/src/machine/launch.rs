@@ -7,7 +7,9 @@ use super::private::{self, Private};
 use super::processors::{self, Machine};
 use super::segments::CpuArea;
 use super::serial::{self, log};
-use super::{BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, measure, previous_crash};
+use super::{
+    BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, measure, microcode, previous_crash,
+};
 use core::sync::atomic::Ordering;
 use hypervisor_boot::boot_params::{Screen, SecureBoot};
 use hypervisor_boot::command_line;
@@ -119,6 +121,10 @@ pub fn prepare() -> Result<Prepared, BootError> {
         cpus: private.cpus,
         trampoline_page: trampoline.start,
         ticks_per_microsecond,
+        microcode: match image.payload(".ucode") {
+            Some(archive) => microcode::find(archive)?,
+            None => None,
+        },
         crash: command_line::option(command_line, "boot.crash"),
         native: command_line::option(command_line, "boot.native") == Some("1"),
     });

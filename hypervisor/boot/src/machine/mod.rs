@@ -10,6 +10,7 @@ mod image;
 mod launch;
 mod measure;
 mod memory;
+mod microcode;
 mod native;
 mod previous_crash;
 mod private;

@@ -1,6 +1,7 @@
 //! The CPUs: listed, started one after the other, and handed over.
 
 use super::exceptions::ExceptionTable;
+use super::microcode::Microcode;
 use super::segments::CpuArea;
 use super::serial::log;
 use super::trampoline::{self, Trampoline};
@@ -21,6 +22,8 @@ pub struct Machine {
     pub trampoline_page: u64,
     /// Speed of the time stamp counter.
     pub ticks_per_microsecond: u64,
+    /// The processor update to load, if there is one.
+    pub microcode: Option<Microcode>,
     /// Value of the option `entente.boot.crash`.
     pub crash: Option<&'static str>,
     /// The option `entente.boot.native=1`: the control domain runs with nothing under it. To tell what
@@ -60,8 +63,8 @@ pub fn list(madt: &[u8]) -> ([Cpu; MAX_CPUS], usize) {
     (list, count)
 }
 
-/// Loads the tables of CPU `index`, on the CPU itself.
-fn load_tables(machine: &'static Machine, index: usize) {
+/// Loads tables and microcode of CPU `index`, on the CPU itself.
+fn set_up(machine: &'static Machine, index: usize) {
     if let Some(area) = machine.cpus.get(index) {
         // SAFETY: each CPU has its own index; areas and the exception table are initialized and
         // stay for ever.
@@ -70,12 +73,15 @@ fn load_tables(machine: &'static Machine, index: usize) {
             machine.exceptions.load();
         }
     }
+    if let Some(microcode) = &machine.microcode {
+        microcode.load(index);
+    }
 }
 
 /// The first CPU, on its own stack and the host's page tables.
 pub extern "sysv64" fn first_cpu() -> ! {
     let machine = machine();
-    load_tables(machine, 0);
+    set_up(machine, 0);
     start_other_cpus(machine);
     log!(
         "{} CPUs are up, entering the control domain",
@@ -144,7 +150,7 @@ fn start_other_cpus(machine: &'static Machine) {
 /// Any other CPU, on its own stack and the host's page tables.
 extern "sysv64" fn other_cpu(index: u64) -> ! {
     let machine = machine();
-    load_tables(machine, index as usize);
+    set_up(machine, index as usize);
     trampoline::arrived();
     enter(machine, index as usize)
 }
