@@ -31,6 +31,8 @@ pub struct Options {
     pub without_hypervisor: bool,
     /// An executable in the hypervisor's place.
     pub stub: Option<PathBuf>,
+    /// Boot with the machines' disk as the last boot left it.
+    pub keep_data: bool,
     /// CPUs.
     pub processors: Option<u32>,
     /// RAM in MiB.
@@ -74,10 +76,12 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
     };
     insert_media(&mut emulator, &image, boot);
     if !alone {
-        emulator.disks.push(Disk {
-            path: image::machines(context, recipe)?,
-            keep: true,
-        });
+        let present = image::data_disk_path(context, recipe);
+        let path = match options.keep_data && present.exists() {
+            true => present,
+            false => image::machines(context, recipe)?,
+        };
+        emulator.disks.push(Disk { path, keep: true });
     }
     if !options.headless {
         eprintln!("the serial console of the PC follows; control-A X turns it off");

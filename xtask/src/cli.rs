@@ -21,6 +21,7 @@ usage: cargo xtask COMMAND [OPTIONS]
   boot             build everything and boot it in an emulator
                    --headless             wait for the guest, print the time line, end
                    --machine NAME|none    the machine to start
+                   --keep-data            leave the machines' disk as the last boot left it
                    --append WORDS         added to the control domain's command line
                    --until REGEX          wait for this line alone
                    --log FILE             where the serial line is written to
@@ -144,6 +145,7 @@ fn start(mut parser: lexopt::Parser) -> Result<()> {
             Long("machine") => options.machine = Some(parser.value()?.string()?),
             Long("append") => options.append.push(parser.value()?.string()?),
             Long("until") => options.until = Some(parser.value()?.string()?),
+            Long("keep-data") => options.keep_data = true,
             Long("log") => options.log = Some(parser.value()?.into()),
             Long("limit") => options.limit_seconds = Some(parser.value()?.parse()?),
             Long("firmware") => options.firmware = Some(parser.value()?.into()),

@@ -10,7 +10,7 @@ pub fn run(context: &Context, install: bool) -> Result<()> {
         let programs: Vec<&str> = host::TOOLS.iter().map(|tool| tool.program).collect();
         host::require(&programs)?;
         for target in toolchain::TARGETS {
-            toolchain::ensure_target(target)?;
+            toolchain::ensure_target(context, target)?;
         }
     }
     let mut missing = 0;

@@ -26,6 +26,7 @@ mod progress;
 mod recipe;
 mod repro;
 mod rows;
+mod sysroot;
 mod test;
 mod toolchain;
 

@@ -1,6 +1,7 @@
 //! Rust targets, and the cross builds: the same bytes wherever the checkout lies.
 
 use crate::context::Context;
+use crate::sysroot;
 use anyhow::{Context as _, Result, ensure};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -27,21 +28,49 @@ pub fn has_target(target: &str) -> Result<bool> {
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
 }
 
-/// Adds the target to the toolchain if it is not there. Answers where its library came from, for
-/// the image's manifest.
-pub fn ensure_target(target: &str) -> Result<&'static str> {
-    if !has_target(target)? {
-        eprintln!("adding the Rust target {target}");
-        let status = Command::new("rustup")
-            .args(["target", "add", target])
-            .status();
-        let added = status.is_ok_and(|status| status.success()) && has_target(target)?;
-        ensure!(
-            added,
-            "the Rust target {target} is missing and can't be added; run: rustup target add {target}"
-        );
+/// Where a target's library comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// The toolchain's own.
+    Prebuilt,
+    /// Built by ourselves, into this folder for `--sysroot`.
+    Built(PathBuf),
+}
+
+impl Library {
+    /// How the image's manifest calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prebuilt => "prebuilt with the toolchain",
+            Self::Built(_) => "built from its source",
+        }
     }
-    Ok("prebuilt with the toolchain")
+}
+
+/// Makes sure of the target's library: it is there, or is added to the toolchain, or is built from
+/// its source.
+pub fn ensure_target(context: &Context, target: &str) -> Result<Library> {
+    if let Some(source) = sysroot::named_source()
+        && target != MUSL
+    {
+        return Ok(Library::Built(sysroot::build(context, target, &source)?));
+    }
+    if has_target(target)? {
+        return Ok(Library::Prebuilt);
+    }
+    eprintln!("adding the Rust target {target}");
+    let status = Command::new("rustup")
+        .args(["target", "add", target])
+        .status();
+    if status.is_ok_and(|status| status.success()) && has_target(target)? {
+        return Ok(Library::Prebuilt);
+    }
+    let source = sysroot::toolchain_source()?.with_context(|| {
+        format!(
+            "the Rust target {target} is missing and can't be added; run: rustup target add {target}"
+        )
+    })?;
+    Ok(Library::Built(sysroot::build(context, target, &source)?))
 }
 
 /// First line of `rustc --version`.
@@ -49,12 +78,26 @@ pub fn version() -> Result<String> {
     rustc(&["--version"])
 }
 
+/// The compiler's own folder.
+pub fn sysroot() -> Result<String> {
+    rustc(&["--print", "sysroot"])
+}
+
+/// The commit that the compiler was built from: names its library's version exactly.
+pub fn commit() -> Result<String> {
+    let verbose = rustc(&["-vV"])?;
+    let commit = verbose
+        .lines()
+        .find_map(|line| line.strip_prefix("commit-hash: "));
+    Ok(commit.context("rustc -vV tells no commit hash")?.to_owned())
+}
+
 /// Builds one package in release and answers the program's file.
 ///
 /// Paths are remapped, and the linker writes no time and no path, so two checkouts give the same
 /// bytes. A stray `RUSTFLAGS` of the environment has no effect.
 pub fn build(context: &Context, package: &str, target: &str) -> Result<PathBuf> {
-    ensure_target(target)?;
+    let library = ensure_target(context, target)?;
     let target_folder = context.target.join("image");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -63,7 +106,7 @@ pub fn build(context: &Context, package: &str, target: &str) -> Result<PathBuf> 
         .args(["--target", target, "--target-dir"])
         .arg(&target_folder)
         .current_dir(&context.root)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(context, target)?)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(context, target, &library)?)
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld")
         .env_remove("CARGO_BUILD_RUSTFLAGS");
     if !std::io::stderr().is_terminal() {
@@ -93,26 +136,23 @@ pub fn build(context: &Context, package: &str, target: &str) -> Result<PathBuf> 
 
 /// Flags in cargo's encoded form: separated by the byte 0x1f. Of the remaps, the last that
 /// matches counts.
-fn flags(context: &Context, target: &str) -> Result<String> {
-    let sysroot = rustc(&["--print", "sysroot"])?;
-    let verbose = rustc(&["-vV"])?;
-    let commit = verbose
-        .lines()
-        .find_map(|line| line.strip_prefix("commit-hash: "))
-        .context("rustc -vV tells no commit hash")?;
+fn flags(context: &Context, target: &str, library: &Library) -> Result<String> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let mut flags = vec![
         remap(&context.root, "/src"),
         remap(&context.target.join("image"), "/target"),
         remap(&cargo_home()?, "/cargo"),
         remap(
-            &Path::new(&sysroot).join("lib/rustlib/src/rust"),
-            &format!("/rustc/{commit}"),
+            &Path::new(&sysroot()?).join("lib/rustlib/src/rust"),
+            &format!("/rustc/{}", commit()?),
         ),
     ];
     if target == UEFI {
         flags.push("-Clink-arg=/Brepro".into());
         flags.push("-Clink-arg=/DEBUG:NONE".into());
+    }
+    if let Library::Built(folder) = library {
+        flags.push(format!("--sysroot={}", folder.display()));
     }
     Ok(flags.join("\x1f"))
 }

@@ -19,7 +19,7 @@ const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetyp
 /// Makes `out/NAME-data.img` from a folder that becomes the root of the file system.
 pub fn build(context: &Context, recipe: &Recipe, folder: &Path) -> Result<PathBuf> {
     host::require(&["mke2fs", "debugfs"])?;
-    let path = context.out.join(format!("{}-data.img", recipe.name));
+    let path = super::data_disk_path(context, recipe);
     let seed = format!("{} data", recipe.name);
     let size = recipe.data.size_mib << 20;
     let part = Part {

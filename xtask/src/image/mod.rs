@@ -67,6 +67,11 @@ pub fn build(context: &Context, recipe: &Recipe, changes: &Changes) -> Result<Im
     })
 }
 
+/// Where [`machines`] writes to.
+pub fn data_disk_path(context: &Context, recipe: &Recipe) -> PathBuf {
+    context.out.join(format!("{}-data.img", recipe.name))
+}
+
 /// Builds the disk that holds the machines: what lies in `out/data/`, with the recipe's machine as
 /// its guest's recipe makes it (`machines/NAME/` for each).
 pub fn machines(context: &Context, recipe: &Recipe) -> Result<PathBuf> {
@@ -145,7 +150,7 @@ fn unified_image(
         "recipe: {}\ncompiler: {}\nrust_library: {}\nkernel: {}\nsections:\n",
         recipe.name,
         toolchain::version()?,
-        toolchain::ensure_target(toolchain::UEFI)?,
+        toolchain::ensure_target(context, toolchain::UEFI)?.name(),
         control.package,
     );
     for (name, content) in sections {
