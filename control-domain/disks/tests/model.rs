@@ -1,4 +1,5 @@
 //! A dynamic VHD against a plain array, with and without power cuts.
+#![allow(clippy::unwrap_used)]
 
 mod volatile;
 

@@ -1,4 +1,5 @@
 //! The same files, read and written by qemu-img and 7-Zip. Skipped, saying so, where they are absent.
+#![allow(clippy::unwrap_used)]
 
 use disks::{Format, create_dynamic, open};
 use std::fs::File;

@@ -1,4 +1,5 @@
 //! Files that others made, with the digests that independent readers agree on.
+#![allow(clippy::unwrap_used)]
 
 use disks::{Format, Storage, open_storage};
 use sha2::{Digest, Sha256};

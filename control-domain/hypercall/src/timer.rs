@@ -48,8 +48,7 @@ impl ThreadTimer {
         // SAFETY: an all-zero itimerspec is valid and lives through the call; `id` is ours.
         let result = unsafe {
             let mut time: libc::itimerspec = core::mem::zeroed();
-            time.it_value.tv_sec =
-                libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX);
+            time.it_value.tv_sec = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);
             time.it_value.tv_nsec = i64::from(delay.subsec_nanos());
             libc::syscall(
                 libc::SYS_timer_settime,

@@ -343,3 +343,6 @@ impl<C: Calls + Sync> Machine<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,17 @@ impl ProcessorThread {
 
 /// The processors named in a mask, below `count`.
 pub fn in_mask(mask: u64, count: usize) -> impl Iterator<Item = usize> {
-    (0..count.min(64)).filter(move |index| mask & 1 << index != 0)
+    let known = if count < 64 {
+        (1 << count) - 1
+    } else {
+        u64::MAX
+    };
+    let mut left = mask & known;
+    std::iter::from_fn(move || {
+        let index = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        (index < 64).then_some(index)
+    })
 }
 
 #[cfg(test)]
@@ -88,5 +98,6 @@ mod tests {
     fn masks_are_cut_at_the_number_of_processors() {
         assert_eq!(in_mask(0b1_0110, 3).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(in_mask(u64::MAX, 64).count(), 64);
+        assert_eq!(in_mask(0, 64).count() + in_mask(u64::MAX, 0).count(), 0);
     }
 }

@@ -1,5 +1,5 @@
 //! A storage that forgets: what was not flushed may be gone after a power cut, sector by sector.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use disks::Storage;
 use std::io;
