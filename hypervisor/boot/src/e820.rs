@@ -153,4 +153,77 @@ mod tests {
         );
         assert_eq!(from_memory_map(&map, &mut out[..3]), None);
     }
+
+    /// Whatever the firmware's map: each page that it describes is in both forms once, as the same.
+    #[test]
+    fn both_forms_agree_on_every_page() {
+        use crate::memory_map::{Override, rewrite};
+        use hypervisor_hal::handoff::Range;
+        let mut seed = 0x5eed_0001u64;
+        let mut random = move |below: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        for _ in 0..200 {
+            let (mut map, mut end) = (std::vec::Vec::new(), 0);
+            for _ in 0..random(20) {
+                let start = end + random(3) * 4096;
+                let pages = 1 + random(40);
+                let sp = if random(9) == 0 { EFI_MEMORY_SP } else { 0 };
+                let kind = random(16) as u32;
+                map.push(Descriptor {
+                    kind,
+                    start,
+                    pages,
+                    attribute: 0xf | sp,
+                });
+                end = start + pages * 4096;
+            }
+            let start = random(100) * 4096;
+            let middle = start + (1 + random(50)) * 4096;
+            let overrides = [
+                Override {
+                    range: Range { start, end: middle },
+                    kind: memory_type::RESERVED,
+                    attribute: 0,
+                },
+                Override {
+                    range: Range {
+                        start: middle,
+                        end: middle + random(50) * 4096,
+                    },
+                    kind: memory_type::CONVENTIONAL,
+                    attribute: EFI_MEMORY_SP,
+                },
+            ];
+            let described: u64 = map.iter().map(|d| d.pages).sum();
+            map.reverse();
+            let mut shown = [Descriptor::default(); 64];
+            let count = rewrite(&mut map, &overrides, &mut shown).unwrap();
+            let shown = &shown[..count];
+            let mut out = [E820Entry::EMPTY; 64];
+            let count = from_memory_map(shown, &mut out).unwrap();
+            let out = &out[..count];
+            assert_eq!(shown.iter().map(|d| d.pages).sum::<u64>(), described);
+            assert_eq!(
+                out.iter().map(|e| e.size / PAGE_SIZE).sum::<u64>(),
+                described
+            );
+            for page in (0..end).step_by(4096) {
+                let in_map = shown.iter().find(|d| d.range().contains(page)).map(kind);
+                let in_e820 = out
+                    .iter()
+                    .find(|e| (e.start..e.start + e.size).contains(&page));
+                assert_eq!(in_map, in_e820.map(|e| e.kind), "{page:#x}");
+                if in_map.is_some() && overrides[0].range.contains(page) {
+                    assert_eq!(in_map, Some(E820Type::Reserved));
+                }
+                if in_map.is_some() && overrides[1].range.contains(page) {
+                    assert_eq!(in_map, Some(E820Type::SoftReserved));
+                }
+            }
+        }
+    }
 }
