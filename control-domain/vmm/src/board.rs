@@ -32,6 +32,10 @@ pub trait Board: Send {
     fn receive(&mut self, bytes: &[u8]) -> usize {
         bytes.len()
     }
+    /// The person, or the control domain, wants the guest to shut down. Answers whether it listens.
+    fn press_power_button(&mut self) -> bool {
+        false
+    }
     /// The processor and the SINT at which messages and events for a connection arrive that the
     /// board sends back; nothing for a connection that does not exist.
     fn echo(&self, connection: u32) -> Option<(u32, u32)> {

@@ -49,6 +49,10 @@ impl Board for Chipset {
         Chipset::memory_layout(self)
     }
 
+    fn press_power_button(&mut self) -> bool {
+        Chipset::press_power_button(self)
+    }
+
     fn receive(&mut self, bytes: &[u8]) -> usize {
         self.serial_input(0, bytes)
     }

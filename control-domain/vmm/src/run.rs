@@ -12,13 +12,17 @@ use crate::outcome::Outcome;
 use crate::video::PoolVideoMemory;
 use devices::{BlockBackend, ByteSink, Chipset, Config, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Size of video memory in bytes.
 const VIDEO_BYTES: u32 = 16 << 20;
+/// How long a guest has after its power button was pressed: less than init waits.
+const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(4);
 /// The largest BIOS image.
 const MOST_BIOS_BYTES: u64 = 1 << 20;
 /// Where the images of the boot disk keep firmware.
@@ -66,6 +70,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     let memory = memory::open(&options.granules, &plan)?;
     memory.0.mapping().write(plan.rom, &firmware.bios);
     let running = Running::default();
+    attach_signals(&running).map_err(|e| format!("can't handle signals: {e}"))?;
     let _terminal = options.serial.then(RawTerminal::enter);
     if options.serial {
         attach_input(&running);
@@ -181,30 +186,50 @@ fn put_to_stderr(byte: u8) {
     let _ = std::io::stderr().write_all(&[byte]);
 }
 
+fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
+    running
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .upgrade()
+}
+
+/// A signal to end presses the power button; what has not ended by itself is stopped then, with
+/// its disks closed.
+fn attach_signals(running: &Running) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let running = running.clone();
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            let Some(machine) = current(&running) else {
+                std::process::exit(128 + signal);
+            };
+            if machine.with_board(|board, _, _| board.press_power_button()) {
+                std::thread::sleep(TIME_TO_SHUT_DOWN);
+            }
+            machine.stop(Outcome::Failed(format!("by signal {signal}")));
+        }
+    });
+    Ok(())
+}
+
 /// What the person types goes to the machine that runs then; the escape key ends it.
 fn attach_input(running: &Running) {
-    let machine = |running: &Running| {
-        running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .upgrade()
-    };
     let (for_bytes, for_escape) = (running.clone(), running.clone());
     console::read_input(
         move |mut bytes| {
             while !bytes.is_empty()
-                && let Some(machine) = machine(&for_bytes)
+                && let Some(machine) = current(&for_bytes)
             {
                 let taken = machine.with_board(|board, _, _| board.receive(bytes));
                 bytes = &bytes[taken.min(bytes.len())..];
                 if taken == 0 {
                     // The guest does not read: wait for it, as a serial line with flow control.
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(10));
                 }
             }
         },
         move || {
-            if let Some(machine) = machine(&for_escape) {
+            if let Some(machine) = current(&for_escape) {
                 machine.stop(Outcome::Failed("by Ctrl-]".into()));
             }
         },
