@@ -58,8 +58,8 @@ pub fn stimer_message() -> Outcome {
     synic::enable()?;
     let before = handled(0, synic::VECTOR);
     let due = now() + 5 * MS;
-    write_msr(STIMER0_CONFIG, ENABLE | (SINT as u64) << 16).map_err(fault("configuration"))?;
     write_msr(STIMER0_COUNT, due).map_err(fault("count"))?;
+    write_msr(STIMER0_CONFIG, ENABLE | (SINT as u64) << 16).map_err(fault("configuration"))?;
     while handled(0, synic::VECTOR) == before && now() < due + 1000 * MS {
         wait();
     }
@@ -91,9 +91,10 @@ fn direct_offered() -> bool {
 
 fn arm_direct(count: u64, flags: u64) -> Outcome {
     let config = ENABLE | DIRECT | u64::from(DIRECT_VECTOR) << 4 | flags;
+    // The count first: a timer that is enabled with a count that has passed is due.
     write_msr(STIMER1_CONFIG, 0).map_err(fault("configuration"))?;
-    write_msr(STIMER1_CONFIG, config).map_err(fault("configuration"))?;
-    write_msr(STIMER1_COUNT, count).map_err(fault("count"))
+    write_msr(STIMER1_COUNT, count).map_err(fault("count"))?;
+    write_msr(STIMER1_CONFIG, config).map_err(fault("configuration"))
 }
 
 pub fn stimer_direct() -> Outcome {
