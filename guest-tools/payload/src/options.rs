@@ -1,4 +1,4 @@
-//! The command line: a mode, then `name=number` words.
+//! The command line: modes joined by `+`, then `name=number` words.
 
 use core::cell::UnsafeCell;
 

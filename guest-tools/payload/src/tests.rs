@@ -44,12 +44,16 @@ const ALL: &[Test] = &[
     ("remote-event", synic::remote_event),
 ];
 
-/// Runs what the command line asks for, and ends the machine.
+/// Runs what the command line asks for, modes joined by `+` one after the other, and ends the
+/// machine.
 pub fn run_mode() -> ! {
-    let options = Options::get();
-    match options.mode() {
+    Options::get().mode().split('+').for_each(run_one);
+    finish()
+}
+
+fn run_one(mode: &str) {
+    match mode {
         "" | "all" => ALL.iter().for_each(|(name, test)| run(name, *test)),
-        "prefixes" => run("prefixes", prefixes::lengths),
         "timer-busy" => run("timer-busy", timers::busy),
         "random-gpa" => run("random-gpa", hostile::random_gpa),
         "msr-sweep" => run("msr-sweep", hostile::msr_sweep),
@@ -64,5 +68,4 @@ pub fn run_mode() -> ! {
             None => say!("payload: there is no mode {other}"),
         },
     }
-    finish()
 }
