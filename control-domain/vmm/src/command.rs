@@ -205,6 +205,7 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
         .set_state(0, StateGroup::Registers)
         .map_err(|e| e.to_string())?;
     let outcome = machine.run();
+    machine.report_exits();
     machine.destroy();
     Ok(report(outcome))
 }

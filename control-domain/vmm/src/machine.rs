@@ -10,7 +10,7 @@ use crate::processor;
 use crate::processors::{ProcessorThread, in_mask};
 use devices::Region;
 use hypercall::{CallError, Calls, Pending};
-use hypervisor_abi::{ABI_VERSION, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, RunPage};
+use hypervisor_abi::{ABI_VERSION, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, RunPage, StateGroup};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,6 +114,29 @@ impl<C: Calls + Sync> Machine<C> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         outcome.unwrap_or_else(|| Outcome::Failed("all processors ended without a reason".into()))
+    }
+
+    /// Says what each processor's exits were, after the run.
+    pub fn report_exits(&self) {
+        for index in 0..self.threads.len() {
+            if self
+                .calls
+                .get_state(index as u32, StateGroup::Statistics)
+                .is_ok()
+            {
+                let counted = self.memory.0.mapping().control_frame().statistics(index);
+                let [exits, answered, interrupted, injected] = [
+                    &counted.exits,
+                    &counted.exits_to_vmm,
+                    &counted.interrupted,
+                    &counted.injected,
+                ]
+                .map(|n| n.load(Relaxed));
+                eprintln!(
+                    "entente-vmm: processor {index}: {exits} exits, {answered} answered here, {interrupted} by interrupts, {injected} interrupts injected"
+                );
+            }
+        }
     }
 
     /// Ends the machine in the hypervisor, after its run. A machine that is not ended is when its

@@ -83,13 +83,14 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
             file.name,
             about.join(", ")
         );
-        let board = Box::new(chipset(&file, &firmware, &plan, &memory, disks, options)?);
+        let board = Box::new(chipset(&file, &firmware, &plan, &memory, disks, options));
         let clock = Clock::measure();
         let machine = Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
             .map_err(|e| format!("can't create the machine: {e}"))?;
         let machine = Arc::new(machine);
         *running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
         let outcome = machine.run();
+        machine.report_exits();
         machine.destroy();
         if outcome != Outcome::Reset {
             return Ok(outcome);
@@ -147,14 +148,10 @@ fn chipset(
     memory: &BusMemory,
     disks: Disks,
     options: &RunOptions,
-) -> Result<Chipset, String> {
-    let serial: Option<Box<dyn ByteSink>> = if options.serial {
-        Some(Box::new(
-            console::Output::open().map_err(|e| format!("no standard output: {e}"))?,
-        ))
-    } else {
-        None
-    };
+) -> Chipset {
+    let serial = options
+        .serial
+        .then(|| Box::new(console::Output::open()) as Box<dyn ByteSink>);
     let bios_log: Option<Box<dyn ByteSink>> = if options.bios_log {
         Some(Box::new(put_to_stderr))
     } else {
@@ -163,7 +160,7 @@ fn chipset(
     let utc_seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    Ok(Chipset::new(Config {
+    Chipset::new(Config {
         processor_count: file.processors as u32,
         memory_bytes: file.memory_mib << 20,
         bios_bytes: firmware.bios.len() as u64,
@@ -179,7 +176,7 @@ fn chipset(
         bios_log,
         disks,
         identity_flip: false,
-    }))
+    })
 }
 
 fn put_to_stderr(byte: u8) {
