@@ -5,6 +5,8 @@ use crate::hal::{Hal, Hpa, Memory, NestedEntry};
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
+/// Addresses that four levels of tables can map.
+const ADDRESS_END: u64 = 1 << 48;
 /// Addresses mapped at start; what lies above is mapped when it is first touched.
 const EAGER_END: u64 = 512 << 30;
 
@@ -38,13 +40,17 @@ impl IdentityTables {
         self.root
     }
 
-    /// Maps the gigabyte around `address`. `None`: out of pages. Mapping twice changes nothing.
+    /// Maps the gigabyte around `address`. `None`: out of pages, or no table reaches there. Mapping
+    /// twice changes nothing.
     pub fn map_gigabyte<H: Hal>(
         &self,
         memory: &H::Memory,
         hidden: &[Range<u64>],
         address: u64,
     ) -> Option<()> {
+        if address >= ADDRESS_END {
+            return None;
+        }
         self.fill::<H>(
             memory,
             hidden,
@@ -152,6 +158,13 @@ mod tests {
                 leaf(memory, tables.root(), EAGER_END + 0x1234),
                 Some(EAGER_END + 0x1234)
             );
+            // Tables of four levels would take these for addresses 48 bits lower.
+            for address in [ADDRESS_END, ADDRESS_END + 0x8000_0000, u64::MAX] {
+                let mapped = tables.map_gigabyte::<FakeHal>(&memory, &hidden, address);
+                assert_eq!(mapped, None, "{address:#x}");
+            }
+            assert_eq!(leaf(memory, tables.root(), 0), Some(0));
+            assert_eq!(leaf(memory, tables.root(), 0x8000_0000), None);
         }
     }
 }
