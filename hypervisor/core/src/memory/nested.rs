@@ -119,7 +119,12 @@ impl<H: Hal> NestedTables<H> {
                     return Err(Status::InvalidArgument);
                 };
                 for page in 0..512 {
-                    if self.leaf(memory, gpa + page * PAGE_SIZE).is_some() {
+                    let gpa = gpa + page * PAGE_SIZE;
+                    let taken = match self.overlay_at(gpa) {
+                        Some(overlay) => overlay.below != 0,
+                        None => self.leaf(memory, gpa).is_some(),
+                    };
+                    if taken {
                         return Err(Status::Overlap);
                     }
                 }
@@ -200,7 +205,12 @@ impl<H: Hal> NestedTables<H> {
             };
             let whole = at.is_multiple_of(FRAME_SIZE) && length - done >= FRAME_SIZE;
             let level = if level == 2 && !whole {
-                self.split(memory, at)?;
+                match self.split(memory, at) {
+                    Ok(()) => {}
+                    Err(status) if done == 0 => return Err(status),
+                    // What was done counts: the caller must tell the processors of it.
+                    Err(_) => break,
+                }
                 1
             } else {
                 level
@@ -407,7 +417,8 @@ fn free_table<H: Hal>(memory: &H::Memory, table: Hpa, level: u32) {
     memory.free_page(table);
 }
 
-fn check_range(gpa: Gpa, length: u64) -> Result<(), Status> {
+/// Can a guest have `length` bytes at `gpa`? `InvalidArgument` if not, or if they are no pages.
+pub fn check_range(gpa: Gpa, length: u64) -> Result<(), Status> {
     let aligned =
         gpa.0.is_multiple_of(PAGE_SIZE) && length.is_multiple_of(PAGE_SIZE) && length != 0;
     let inside = gpa
