@@ -1,7 +1,8 @@
 //! The hypervisor's own calls, as `hypervisor-abi` lays them down.
 
 use crate::apic::Ipi;
-use crate::hal::{Cpu, Gpa, Hal, State, Vcpu};
+use crate::hal::{CodeMode, Cpu, Gpa, Hal, State, Vcpu};
+use crate::hyperv::is_legal_message;
 use crate::inbox::Notice;
 use crate::machine::{Machine, Machines, Others, ProcessorSlot};
 use crate::processor::Message;
@@ -32,6 +33,9 @@ struct Request {
 
 /// Answers the call in the registers of `cpu`, whose RIP is past it already.
 pub fn answer<H: Hal>(hal: &'static H, machines: &Machines<H>, cpu: &mut H::Cpu) {
+    if cpu.code_mode() != CodeMode::Bits64 {
+        return cpu.set_gpr(RAX, Status::WrongMode as u64);
+    }
     let number = cpu.gpr(RAX);
     let request = Request {
         handle: Handle(cpu.gpr(RDI), cpu.gpr(RSI)),
@@ -184,6 +188,9 @@ fn message<H: Hal>(
             .ok_or(Status::NotGuestMemory)?;
         *word = crate::fetch::word(page, at);
     }
+    if !is_legal_message(&message) {
+        return Err(Status::InvalidArgument);
+    }
     Ok(message)
 }
 
@@ -283,3 +290,6 @@ fn access_apic<H: Hal>(
     slot.page.wake.store(run.others.wake, Relaxed);
     Ok([0, ended])
 }
+
+#[cfg(test)]
+mod tests;

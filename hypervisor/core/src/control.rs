@@ -158,3 +158,6 @@ fn msr<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch, 
         None => cpu.inject_exception(Exception::GeneralProtection),
     }
 }
+
+#[cfg(test)]
+mod tests;

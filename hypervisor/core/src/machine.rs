@@ -6,7 +6,7 @@ use crate::hal::{Gpa, Hal, Hpa, Memory, Paging};
 use crate::hyperv::Partition;
 use crate::inbox::{Duty, Inbox, Whereabouts};
 use crate::memory::frames::{Frames, Owner};
-use crate::memory::nested::NestedTables;
+use crate::memory::nested::{NestedTables, check_range};
 use crate::memory::walk;
 use crate::run::Processor;
 use core::sync::atomic::AtomicU64;
@@ -128,7 +128,7 @@ impl<H: Hal> Machines<H> {
         if !linear.is_multiple_of(FRAME_SIZE) {
             return Err(Status::InvalidArgument);
         }
-        let control_frame = caller_frame(memory, caller, linear, FRAME_SIZE)?;
+        let (control_frame, _) = caller_frame(memory, caller, linear, FRAME_SIZE)?;
         let config = memory.config(control_frame).ok_or(Status::NotGuestMemory)?;
         let processor_count = config.processor_count.load(Relaxed);
         let (tsc_hz, apic_hz) = (config.tsc_hz.load(Relaxed), config.apic_hz.load(Relaxed));
@@ -244,34 +244,33 @@ impl<H: Hal> Machines<H> {
         length: u64,
         writable: bool,
     ) -> Result<u64, Status> {
-        const FRAMES_PER_CALL: u64 = 64;
+        // Both keep the call short: frames in large pages, or the steps that small ones take.
+        const FRAMES_PER_CALL: u64 = 16;
+        const STEPS_PER_CALL: u64 = 1024;
         let memory = hal.memory();
-        if [linear, gpa, length]
-            .iter()
-            .any(|v| !v.is_multiple_of(PAGE_SIZE))
-            || length == 0
-        {
+        if !linear.is_multiple_of(PAGE_SIZE) {
             return Err(Status::InvalidArgument);
         }
-        let mut done = 0;
-        while done < length.min(FRAMES_PER_CALL * FRAME_SIZE) {
+        // Before any frame changes hands.
+        check_range(Gpa(gpa), length)?;
+        let (mut done, mut steps) = (0, 0);
+        while done < length.min(FRAMES_PER_CALL * FRAME_SIZE) && steps < STEPS_PER_CALL {
             let at = linear.checked_add(done).ok_or(Status::InvalidArgument)?;
             // At most up to the next frame, so that one piece has one owner.
             let piece = (length - done).min(FRAME_SIZE - at % FRAME_SIZE);
             let one = || {
-                let host = caller_frame(memory, caller, at, piece)?;
+                let (host, walks) = caller_frame(memory, caller, at, piece)?;
                 if host.0 / FRAME_SIZE == machine.control_frame.0 / FRAME_SIZE {
                     return Err(Status::InvalidArgument);
                 }
                 self.claim(memory, host, machine.owner)?;
-                let gpa = gpa.checked_add(done).ok_or(Status::InvalidArgument)?;
-                machine
-                    .map
-                    .lock()
-                    .map(memory, Gpa(gpa), host, piece, writable)
+                let gpa = Gpa(gpa + done);
+                let mapped = machine.map.lock().map(memory, gpa, host, piece, writable)?;
+                let large = mapped == FRAME_SIZE && gpa.0.is_multiple_of(FRAME_SIZE);
+                Ok((mapped, walks + if large { 1 } else { mapped / PAGE_SIZE }))
             };
             match one() {
-                Ok(bytes) => done += bytes,
+                Ok((bytes, taken)) => (done, steps) = (done + bytes, steps + taken),
                 Err(status) if done == 0 => return Err(status),
                 Err(_) => break,
             }
@@ -281,16 +280,17 @@ impl<H: Hal> Machines<H> {
 }
 
 /// Physical address of `length` bytes of the caller's memory at `linear`, which lie within one
-/// frame of the guest pool: user-writable and contiguous.
+/// frame of the guest pool: user-writable and contiguous. And how many page walks that took.
 fn caller_frame<M: Memory>(
     memory: &M,
     caller: &Paging,
     linear: u64,
     length: u64,
-) -> Result<Hpa, Status> {
+) -> Result<(Hpa, u64), Status> {
     let read = |a| memory.read_control_domain(a);
     let (start, mut contiguous) =
         walk::user_writable(caller, linear, read).ok_or(Status::NotMapped)?;
+    let mut walks = 1;
     while contiguous < length {
         let next = linear
             .checked_add(contiguous)
@@ -300,10 +300,11 @@ fn caller_frame<M: Memory>(
             return Err(Status::InvalidArgument);
         }
         contiguous += more;
+        walks += 1;
     }
     let last = Hpa(start.0 + (length - 1));
     match (memory.frame_index(start), memory.frame_index(last)) {
-        (Some(a), Some(b)) if a == b => Ok(start),
+        (Some(a), Some(b)) if a == b => Ok((start, walks)),
         _ => Err(Status::NotGuestMemory),
     }
 }
@@ -326,8 +327,9 @@ impl<H: Hal> Machine<H> {
             memory.free_page(hypercall_page);
             return None;
         };
+        let mut root = None;
         let made = NestedTables::new(memory, QUOTA_PAGES).and_then(|map| {
-            let root = map.root();
+            let root = *root.insert(map.root());
             memory.allocate(Self {
                 handle,
                 owner,
@@ -343,8 +345,10 @@ impl<H: Hal> Machine<H> {
             })
         });
         if made.is_none() {
-            memory.free_page(hypercall_page);
-            memory.free_page(reference_tsc_page);
+            [Some(hypercall_page), Some(reference_tsc_page), root]
+                .into_iter()
+                .flatten()
+                .for_each(|page| memory.free_page(page));
         }
         made
     }
@@ -353,7 +357,8 @@ impl<H: Hal> Machine<H> {
     fn release(&mut self, memory: &H::Memory) {
         for slot in &self.processors {
             if let Some(slot) = slot.get() {
-                slot.body.lock().release(memory);
+                let pages = slot.body.lock().pages();
+                pages.into_iter().for_each(|page| memory.free_page(page));
             }
         }
         self.map.get_mut().destroy(memory);
@@ -378,6 +383,7 @@ impl<H: Hal> Machine<H> {
             .ok_or(Status::NotGuestMemory)?;
         let body = Processor::new(hal, self, index, apic_id).ok_or(Status::OutOfPages)?;
         let identity = AtomicU64::new(body.identity().pack());
+        let pages = body.pages();
         let slot = ProcessorSlot {
             body: Mutex::new(body),
             inbox: Inbox::default(),
@@ -385,13 +391,17 @@ impl<H: Hal> Machine<H> {
             entered_generation: AtomicU64::new(0),
             page,
         };
-        let slot = memory.allocate(slot).ok_or(Status::OutOfPages)?;
+        let Some(slot) = memory.allocate(slot) else {
+            pages.into_iter().for_each(|page| memory.free_page(page));
+            return Err(Status::OutOfPages);
+        };
         let mut slot = Some(slot);
         let _ = place.try_call_once(|| slot.take().ok_or(()));
         match slot {
             None => Ok(()),
             Some(late) => {
-                late.body.lock().release(memory);
+                drop(late);
+                pages.into_iter().for_each(|page| memory.free_page(page));
                 Err(Status::ProcessorExists)
             }
         }
@@ -464,3 +474,6 @@ impl<H: Hal> Machine<H> {
         Some(fetch::word(page, gpa))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,11 +139,9 @@ impl<H: Hal> Processor<H> {
         })
     }
 
-    /// Gives its pages back, before it is dropped.
-    pub fn release(&mut self, memory: &H::Memory) {
-        for overlay in &self.overlays {
-            memory.free_page(overlay.page);
-        }
+    /// Its pages, which whoever drops it gives back.
+    pub fn pages(&self) -> [Hpa; 3] {
+        self.overlays.map(|overlay| overlay.page)
     }
 
     /// What senders must know of its local APIC.
@@ -193,15 +191,9 @@ pub fn run<H: Hal>(
 
 /// Uses the vmm's answer to the last exit.
 fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), Status> {
-    let completion = page.completion.load(Relaxed);
-    if completion == Completion::None as u32 {
-        return Ok(());
-    }
-    match (
-        Completion::from_number(completion),
-        core::mem::take(&mut processor.owed),
-    ) {
-        (Some(Completion::Io), Owed::In { size_bytes }) => {
+    let completion = Completion::from_number(page.completion.load(Relaxed));
+    match (completion.ok_or(Status::InvalidArgument)?, processor.owed) {
+        (Completion::Io, Owed::In { size_bytes }) => {
             let mask = (1u64 << (8 * u32::from(size_bytes))) - 1;
             let value = page.data[0].load(Relaxed) & mask;
             // A 32-bit result clears the upper half, smaller ones keep it.
@@ -212,19 +204,21 @@ fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), 
             };
             processor.vcpu.set_gpr(0, kept | value);
         }
-        (Some(Completion::Io), Owed::Hypercall) => {
+        (Completion::Io, Owed::Hypercall) => {
             exits::hypercall::store_result(&mut processor.vcpu, page.data[0].load(Relaxed));
         }
-        (Some(Completion::Io), Owed::Nothing) => {}
-        (Some(Completion::Registers), _) => {
+        (Completion::Registers, _) => {
             if !processor.vcpu.set_registers(&page.registers.load()) {
                 return Err(Status::InvalidState);
             }
         }
-        (Some(Completion::None), _) => {}
-        (None, _) => return Err(Status::InvalidArgument),
+        (Completion::Io, Owed::Nothing) | (Completion::None, _) => {}
     }
-    page.completion.store(Completion::None as u32, Relaxed);
+    // A result that did not come now never comes: it must not land in a later instruction.
+    processor.owed = Owed::Nothing;
+    if completion != Some(Completion::None) {
+        page.completion.store(Completion::None as u32, Relaxed);
+    }
     Ok(())
 }
 
@@ -410,3 +404,6 @@ impl<H: Hal> Run<'_, H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,12 @@
 //! A machine of plain arrays, with processors that play back a script of exits.
 
+mod caller;
+
+pub use caller::Caller;
+
 use super::*;
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -39,6 +44,11 @@ impl FakeMemory {
         Hpa(GUEST_BASE)
     }
 
+    /// Address of a frame.
+    pub fn frame(&self, index: usize) -> Hpa {
+        Hpa(GUEST_BASE + index as u64 * hypervisor_abi::FRAME_SIZE)
+    }
+
     pub fn free_pages(&self) -> usize {
         self.free.lock().unwrap().len()
     }
@@ -59,6 +69,16 @@ impl FakeMemory {
         }
     }
 
+    fn take_page(&self) -> Option<usize> {
+        self.free.lock().unwrap().pop()
+    }
+
+    fn give_page(&self, index: usize) {
+        let mut free = self.free.lock().unwrap();
+        assert!(!free.contains(&index), "freed twice");
+        free.push(index);
+    }
+
     fn guest_words(&self, address: Hpa) -> Option<&'static [AtomicU64; 512]> {
         self.guest
             .get((address.0.checked_sub(GUEST_BASE)? / 4096) as usize)
@@ -76,22 +96,53 @@ fn shared<T: Default + Send + Sync>(
         .or_insert_with(|| Box::leak(Box::default()))
 }
 
-impl Memory for &'static FakeMemory {
-    type Box<T: Send + 'static> = Box<T>;
+/// An object that holds as many pages of the pool as it would take.
+pub struct FakeBox<T> {
+    value: Box<T>,
+    memory: &'static FakeMemory,
+    pages: Vec<usize>,
+}
 
-    fn allocate<T: Send + 'static>(&self, value: T) -> Option<Box<T>> {
-        Some(Box::new(value))
+impl<T> Deref for FakeBox<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for FakeBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T> Drop for FakeBox<T> {
+    fn drop(&mut self) {
+        self.pages.drain(..).for_each(|p| self.memory.give_page(p));
+    }
+}
+
+impl Memory for &'static FakeMemory {
+    type Box<T: Send + 'static> = FakeBox<T>;
+
+    fn allocate<T: Send + 'static>(&self, value: T) -> Option<FakeBox<T>> {
+        let mut object = FakeBox {
+            value: Box::new(value),
+            memory: self,
+            pages: Vec::new(),
+        };
+        for _ in 0..size_of::<T>().div_ceil(4096) {
+            object.pages.push(self.take_page()?);
+        }
+        Some(object)
     }
     fn allocate_page(&self) -> Option<Hpa> {
-        let index = self.free.lock().unwrap().pop()?;
+        let index = self.take_page()?;
         self.pool[index].iter().for_each(|w| w.store(0, Relaxed));
         Some(Hpa(POOL_BASE + index as u64 * 4096))
     }
     fn free_page(&self, page: Hpa) {
-        let index = ((page.0 - POOL_BASE) / 4096) as usize;
-        let mut free = self.free.lock().unwrap();
-        assert!(!free.contains(&index), "freed twice");
-        free.push(index);
+        self.give_page(((page.0 - POOL_BASE) / 4096) as usize);
     }
     fn page(&self, page: Hpa) -> &'static [AtomicU64; 512] {
         self.pool[((page.0 - POOL_BASE) / 4096) as usize]
@@ -136,16 +187,18 @@ impl Memory for &'static FakeMemory {
 pub struct FakeHal {
     pub memory: &'static FakeMemory,
     pub tsc: AtomicU64,
-    /// Exits that the next created processors play back, each with its own list.
-    pub scripts: Mutex<VecDeque<Vec<(Exit, u64)>>>,
+    random: AtomicU64,
 }
+
+/// What a guest does between an entry and the exit it ends in.
+pub type Step = Box<dyn FnOnce(&mut FakeVcpu) -> Exit + Send>;
 
 impl FakeHal {
     pub fn leaked(pages: usize, frames: usize) -> &'static Self {
         Box::leak(Box::new(Self {
             memory: FakeMemory::leaked(pages, frames),
             tsc: AtomicU64::new(1000),
-            scripts: Mutex::default(),
+            random: AtomicU64::new(1),
         }))
     }
 }
@@ -164,26 +217,23 @@ impl Hal for FakeHal {
     }
     fn random(&self) -> u64 {
         // Different each time is all a test needs.
-        self.tsc
+        self.random
             .fetch_add(0x9e37_79b9_7f4a_7c15, Relaxed)
             .rotate_left(17)
     }
-    fn cpuid(_: u32, _: u32) -> [u32; 4] {
-        [0; 4]
+    fn cpuid(leaf: u32, _: u32) -> [u32; 4] {
+        // Every feature, x87 and SSE state, and no leaf that the tests would have to know by heart.
+        match leaf {
+            0 | 1 => [u32::MAX; 4],
+            0xd => [3, 0, 0, 0],
+            _ => [0; 4],
+        }
     }
     fn cpu_count(&self) -> usize {
         2
     }
     fn new_vcpu(&'static self, root: Hpa, tsc_offset: u64) -> Option<FakeVcpu> {
-        let script = self
-            .scripts
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or_default()
-            .into();
         Some(FakeVcpu {
-            script,
             root,
             tsc_offset,
             ..Default::default()
@@ -219,17 +269,24 @@ pub struct FakeCpu {
     pub cr3: u64,
     pub exception: Option<Exception>,
     pub efer: u64,
+    pub code_mode: Option<CodeMode>,
+    /// What the control domain does; it ends with an INIT.
+    pub script: VecDeque<Exit>,
+    /// Physical registers that were written, in order.
+    pub written_msrs: Vec<(u32, u64)>,
+    pub barriers: usize,
 }
 
 /// A guest's.
 pub struct FakeVcpu {
-    pub script: VecDeque<(Exit, u64)>,
+    pub script: VecDeque<Step>,
     pub root: Hpa,
     pub tsc_offset: u64,
     pub gpr: [u64; 16],
     pub registers: Registers,
     pub attached: bool,
     pub interruptible: bool,
+    pub nmi_masked: bool,
     pub injected: Vec<u8>,
     pub window: Option<u8>,
     pub exception: Option<Exception>,
@@ -250,6 +307,7 @@ impl Default for FakeVcpu {
             },
             attached: false,
             interruptible: true,
+            nmi_masked: false,
             injected: Vec::new(),
             window: None,
             exception: None,
@@ -283,7 +341,7 @@ impl State for FakeCpu {
         3
     }
     fn code_mode(&self) -> CodeMode {
-        CodeMode::Bits64
+        self.code_mode.unwrap_or(CodeMode::Bits64)
     }
     fn cs_base(&self) -> u64 {
         0
@@ -306,7 +364,7 @@ impl Cpu for FakeCpu {
         self.index
     }
     fn enter(&mut self) -> Exit {
-        Exit::Interrupt
+        self.script.pop_front().unwrap_or(Exit::Init)
     }
     fn efer(&self) -> u64 {
         self.efer
@@ -318,10 +376,13 @@ impl Cpu for FakeCpu {
     fn read_msr(&self, _: u32) -> Option<u64> {
         Some(0xfee0_0900)
     }
-    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+    fn write_msr(&mut self, msr: u32, value: u64) -> bool {
+        self.written_msrs.push((msr, value));
         true
     }
-    fn prediction_barrier(&mut self) {}
+    fn prediction_barrier(&mut self) {
+        self.barriers += 1;
+    }
 }
 
 impl State for FakeVcpu {
@@ -379,9 +440,10 @@ impl Vcpu<FakeCpu> for FakeVcpu {
     }
     fn enter(&mut self, _: &mut FakeCpu) -> Exit {
         assert!(self.attached);
-        let (exit, rcx) = self.script.pop_front().unwrap_or((Exit::Interrupt, 0));
-        self.gpr[1] = rcx;
-        exit
+        match self.script.pop_front() {
+            Some(step) => step(self),
+            None => Exit::Interrupt,
+        }
     }
     fn flush_translations(&mut self) {
         self.flushes += 1;
@@ -393,6 +455,9 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         }
     }
     fn set_registers(&mut self, registers: &Registers) -> bool {
+        if registers.cr8 > 15 {
+            return false;
+        }
         self.registers = *registers;
         self.gpr = registers.gpr;
         true
@@ -405,8 +470,12 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         self.injected.push(vector);
     }
     fn inject_nmi(&mut self) -> bool {
-        self.injected.push(2);
-        true
+        let can = !self.nmi_masked;
+        if can {
+            self.injected.push(2);
+            (self.nmi_masked, self.interruptible) = (true, false);
+        }
+        can
     }
     fn request_window(&mut self, priority_class: Option<u8>) {
         self.window = priority_class;
@@ -424,8 +493,11 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         self.registers.efer
     }
     fn set_efer(&mut self, value: u64) -> bool {
-        self.registers.efer = value;
-        true
+        let legal = value >> 12 == 0;
+        if legal {
+            self.registers.efer = value;
+        }
+        legal
     }
     fn xcr0(&self) -> u64 {
         self.registers.xcr0

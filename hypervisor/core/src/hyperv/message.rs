@@ -14,6 +14,11 @@ pub const MAX_PAYLOAD_BYTES: u64 = 240;
 /// Buffers).
 pub const QUEUE_LENGTH: usize = 16;
 
+/// Has it a type, and a payload that fits?
+pub fn is_legal_message(message: &Message) -> bool {
+    message[0] as u32 != 0 && message[0] >> 32 & 0xff <= MAX_PAYLOAD_BYTES
+}
+
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostError {

@@ -13,7 +13,7 @@ mod stimer;
 mod synic;
 
 pub use hypercall::{Hypercall, HypercallAnswer};
-pub use message::{Message, PostError};
+pub use message::{Message, PostError, is_legal_message};
 pub use msr::HyperV;
 pub use partition::{Overlay, OverlayKind, Partition};
 pub use reference_time::ReferenceClock;

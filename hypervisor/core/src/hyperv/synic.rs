@@ -5,7 +5,7 @@
 //! (SynIC, message page or source disabled), waits, and is tried again whenever the guest does
 //! something that can open the way.
 
-use super::message::{MAX_PAYLOAD_BYTES, MESSAGE_PENDING, Message, MessageQueue, PostError};
+use super::message::{MESSAGE_PENDING, Message, MessageQueue, PostError, is_legal_message};
 use super::partition::{Overlay, OverlayKind};
 use crate::apic::{LocalApic, VectorSet};
 use crate::effect::Effect;
@@ -71,10 +71,7 @@ impl Synic {
         message: &Message,
         apic: &mut LocalApic,
     ) -> Result<(), PostError> {
-        if source >= SOURCES
-            || message[0] as u32 == 0
-            || message[0] >> 32 & 0xff > MAX_PAYLOAD_BYTES
-        {
+        if source >= SOURCES || !is_legal_message(message) {
             return Err(PostError::Invalid);
         }
         self.queue.push(source, message)?;
