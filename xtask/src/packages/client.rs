@@ -7,7 +7,7 @@ use super::RELEASE;
 use super::lock::Pin;
 use crate::context::{create_folder, write};
 use crate::progress;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,25 +43,24 @@ impl Client {
         Ok(client)
     }
 
-    /// Version and digest of a package: of the given version, or of the one that would be
-    /// installed. `None` when the index doesn't have it.
-    pub fn pin(&self, name: &str, version: Option<&str>) -> Result<Option<Pin>> {
-        let wanted = match version {
-            Some(version) => format!("{name}={version}"),
-            None => name.to_owned(),
-        };
-        let output = self.output("apt-cache", &["show", "--no-all-versions", &wanted])?;
-        if !output.status.success() {
-            return Ok(None);
+    /// Versions and digests that the index has of these packages, the newest first; a package
+    /// that it lacks is left out.
+    pub fn pins(&self, names: &[&str]) -> Result<BTreeMap<String, Vec<Pin>>> {
+        let arguments = [&["show", "--"], names].concat();
+        // It fails when it knows none of the names.
+        let output = self.output("apt-cache", &arguments)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut pins: BTreeMap<String, Vec<Pin>> = BTreeMap::new();
+        for stanza in text.split("\n\n") {
+            let mut fields = fields(stanza);
+            let mut take = |key| fields.remove(key);
+            if let (Some(name), Some(version), Some(sha256)) =
+                (take("Package"), take("Version"), take("SHA256"))
+            {
+                pins.entry(name).or_default().push(Pin { version, sha256 });
+            }
         }
-        let fields = fields(&String::from_utf8_lossy(&output.stdout));
-        match (fields.get("Version"), fields.get("SHA256")) {
-            (Some(version), Some(sha256)) => Ok(Some(Pin {
-                version: version.clone(),
-                sha256: sha256.clone(),
-            })),
-            _ => bail!("the index tells no version and SHA-256 of {name}"),
-        }
+        Ok(pins)
     }
 
     /// Names that a package depends on directly.
@@ -89,28 +88,45 @@ impl Client {
             .collect())
     }
 
-    /// Fetches one package to `path`.
-    pub fn download(&self, name: &str, version: &str, path: &Path) -> Result<()> {
+    /// Fetches packages: name, version and where the file goes.
+    pub fn download(&self, packages: &[(&str, String, PathBuf)]) -> Result<()> {
         let folder = self.folder.join("download");
         if folder.exists() {
             std::fs::remove_dir_all(&folder).context("an old download can't be removed")?;
         }
         create_folder(&folder)?;
-        let wanted = format!("{name}={version}");
+        let wanted = packages
+            .iter()
+            .map(|(name, version, _)| format!("{name}={version}"));
         let output = self
             .command("apt-get")
-            .args(["download", "--quiet=2", &wanted])
+            .args(["download", "--quiet=2"])
+            .args(wanted)
             .current_dir(&folder)
             .output()
             .context("apt-get can't be started")?;
-        told(&output, &format!("{wanted} can't be fetched"))?;
-        let file = std::fs::read_dir(&folder)
-            .ok()
-            .and_then(|mut entries| entries.next())
-            .and_then(Result::ok)
-            .with_context(|| format!("the fetch of {wanted} left no file"))?;
-        std::fs::rename(file.path(), path)
-            .with_context(|| format!("{} can't be written", path.display()))
+        told(&output, "packages can't be fetched")?;
+        // Its files are called NAME_VERSION_ARCHITECTURE.deb.
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(&folder).context("the download can't be listed")? {
+            let path = entry.context("the download can't be listed")?.path();
+            let file = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if let Some((name, _)) = file.split_once('_') {
+                files.insert(name.to_owned(), path);
+            }
+        }
+        for (name, version, to) in packages {
+            let from = files
+                .get(*name)
+                .with_context(|| format!("the fetch of {name} {version} left no file"))?;
+            std::fs::rename(from, to)
+                .with_context(|| format!("{} can't be written", to.display()))?;
+        }
+        Ok(())
     }
 
     fn command(&self, program: &str) -> Command {

@@ -16,7 +16,7 @@ mod lock;
 
 use crate::context::{Context, create_folder};
 use crate::{digest, progress};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use client::Client;
 use lock::{Lock, Pin};
 use std::cell::{OnceCell, RefCell};
@@ -70,18 +70,16 @@ impl Store {
 
     /// The named packages alone, in the order of the names.
     pub fn fetch(&self, names: &[&str]) -> Result<Vec<Package>> {
-        let bar = progress::bar("packages", names.len() as u64);
-        let fetched = names
+        let absent: Vec<&str> = names
             .iter()
-            .map(|name| {
-                bar.set_message((*name).to_owned());
-                let package = self.fetch_one(name);
-                bar.inc(1);
-                package
-            })
+            .copied()
+            .filter(|name| self.cached(name).is_none())
             .collect();
-        bar.finish_and_clear();
-        fetched
+        if !absent.is_empty() {
+            self.resolve(&absent)?;
+            self.download(&absent)?;
+        }
+        names.iter().map(|name| self.checked(name)).collect()
     }
 
     /// The named packages and all that they depend on, without recommendations, in the order in
@@ -103,7 +101,10 @@ impl Store {
         let key = format!("{meta} -> {prefix}*");
         let known = self.lock.borrow().sets.get(&key).and_then(|n| wanted(n));
         if let Some(name) = known {
-            return Ok(name);
+            if self.available(&[&name])? {
+                return Ok(name);
+            }
+            self.warn_of_dropped(&name);
         }
         self.may_change(&format!("the meta package {meta}"))?;
         let depends = self.client()?.depends(meta)?;
@@ -117,8 +118,12 @@ impl Store {
 
     fn with_dependencies(&self, names: &[&str]) -> Result<Vec<String>> {
         let key = names.join(" ");
-        if let Some(set) = self.lock.borrow().sets.get(&key) {
-            return Ok(set.clone());
+        let known = self.lock.borrow().sets.get(&key).cloned();
+        if let Some(set) = known {
+            if self.available(&set.iter().map(String::as_str).collect::<Vec<_>>())? {
+                return Ok(set);
+            }
+            self.warn_of_dropped(&format!("a package that {key} needs"));
         }
         self.may_change(&format!("what {key} depends on"))?;
         let set = self.client()?.dependencies(names)?;
@@ -128,21 +133,90 @@ impl Store {
         Ok(set)
     }
 
-    fn fetch_one(&self, name: &str) -> Result<Package> {
-        let pinned = self.lock.borrow().packages.get(name).cloned();
-        let pin = match pinned {
-            Some(pin) if self.path(name, &pin).exists() => pin,
-            Some(pin) if self.client()?.pin(name, Some(&pin.version))?.is_some() => pin,
-            Some(pin) => self.resolve_again(name, &pin)?,
-            None => {
-                self.may_change(&format!("the package {name}"))?;
-                self.resolve(name)?
-            }
-        };
-        let path = self.path(name, &pin);
-        if !path.exists() {
-            self.client()?.download(name, &pin.version, &path)?;
+    /// Whether each package is in the cache, or is one that the mirror still has in some version.
+    fn available(&self, names: &[&str]) -> Result<bool> {
+        let mut absent = names
+            .iter()
+            .filter(|name| self.cached(name).is_none())
+            .peekable();
+        if absent.peek().is_none() {
+            return Ok(true);
         }
+        let client = self.client()?;
+        let index = client.pins(&absent.copied().collect::<Vec<_>>())?;
+        Ok(names
+            .iter()
+            .all(|name| self.cached(name).is_some() || index.contains_key(*name)))
+    }
+
+    /// The file of a package that the lock names and the cache holds.
+    fn cached(&self, name: &str) -> Option<PathBuf> {
+        let lock = self.lock.borrow();
+        let path = self.path(name, lock.packages.get(name)?);
+        path.exists().then_some(path)
+    }
+
+    /// Brings the lock up to date for packages that have to be fetched: those that it lacks, and
+    /// those whose version the mirror has dropped.
+    fn resolve(&self, names: &[&str]) -> Result<()> {
+        let index = self.client()?.pins(names)?;
+        let mut changed = Vec::new();
+        for name in names {
+            let offered = index
+                .get(*name)
+                .with_context(|| format!("{RELEASE} has no package {name}"))?;
+            let locked = self.lock.borrow().packages.get(*name).cloned();
+            if let Some(old) = locked {
+                if let Some(same) = offered.iter().find(|pin| pin.version == old.version) {
+                    ensure!(
+                        same.sha256 == old.sha256,
+                        "the mirror's {name} {} is not the one of the lock file: SHA-256 {}",
+                        old.version,
+                        same.sha256
+                    );
+                    continue;
+                }
+                self.warn_of_dropped(&format!("{name} {}", old.version));
+            }
+            let new = offered.first().context("a package without a version")?;
+            changed.push(((*name).to_owned(), new.clone()));
+        }
+        if let Some((name, _)) = changed.first() {
+            self.may_change(&format!("the package {name}"))?;
+            self.change(|lock| lock.packages.extend(changed))?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, names: &[&str]) -> Result<()> {
+        /// Packages fetched by one call of the client.
+        const BATCH: usize = 16;
+        let bar = progress::bar("packages", names.len() as u64);
+        for batch in names.chunks(BATCH) {
+            let mut wanted = Vec::new();
+            for name in batch {
+                let lock = self.lock.borrow();
+                let pin = lock
+                    .packages
+                    .get(*name)
+                    .context("a package was not resolved")?;
+                wanted.push((*name, pin.version.clone(), self.path(name, pin)));
+            }
+            bar.set_message(batch.join(" "));
+            self.client()?.download(&wanted)?;
+            bar.inc(batch.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn checked(&self, name: &str) -> Result<Package> {
+        let lock = self.lock.borrow();
+        let pin = lock
+            .packages
+            .get(name)
+            .context("a package was not resolved")?;
+        let path = self.path(name, pin);
         let found = digest::of_file(&path)?;
         ensure!(
             found == pin.sha256,
@@ -152,36 +226,16 @@ impl Store {
         );
         Ok(Package {
             name: name.to_owned(),
-            version: pin.version,
+            version: pin.version.clone(),
             path,
         })
     }
 
-    fn resolve_again(&self, name: &str, old: &Pin) -> Result<Pin> {
-        self.may_change(&format!(
-            "{name} {}, which the mirror no longer has",
-            old.version
-        ))?;
-        let new = self.resolve(name)?;
+    fn warn_of_dropped(&self, what: &str) {
         eprintln!(
-            "warning: the mirror has dropped {name} {}; {} is used and written to the lock file",
-            old.version, new.version
+            "warning: the mirror has dropped {what}; it is resolved again for {}",
+            self.lock_path.display()
         );
-        Ok(new)
-    }
-
-    fn resolve(&self, name: &str) -> Result<Pin> {
-        let Some(pin) = self.client()?.pin(name, None)? else {
-            // The set or meta package that named it may be older than the mirror.
-            self.change(|lock| lock.sets.retain(|_, set| !set.iter().any(|n| n == name)))?;
-            bail!(
-                "{RELEASE} has no package {name}; what led to it was resolved at another time: run the command again"
-            );
-        };
-        self.change(|lock| {
-            lock.packages.insert(name.to_owned(), pin.clone());
-        })?;
-        Ok(pin)
     }
 
     fn path(&self, name: &str, pin: &Pin) -> PathBuf {
