@@ -145,6 +145,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             }
             guest.role.debug_registers = cpu::read_debug_registers();
             cpu::write_debug_registers(host.debug_registers);
+            guest.role.xcr0 = cpu::xgetbv();
             if guest.role.xcr0 != host.components.all {
                 cpu::xsetbv(host.components.all);
             }
@@ -337,7 +338,12 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn xcr0(&self) -> u64 {
-        self.role.xcr0
+        // Not every implementation intercepts XSETBV (QEMU 7.2 does not): the CPU knows best.
+        if self.role.attached {
+            cpu::xgetbv()
+        } else {
+            self.role.xcr0
+        }
     }
 
     fn set_xcr0(&mut self, value: u64) {
