@@ -102,7 +102,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
     let watch = Watch {
         expect: match &options.until {
             Some(until) => vec![awaited(until)?],
-            None => row.expect,
+            None => until_prompt(row.expect),
         },
         forbid: row.forbid,
         until_off: false,
@@ -133,6 +133,15 @@ pub fn insert_media(emulator: &mut Emulator, image: &Image, boot: Boot) {
             });
         }
     }
+}
+
+/// What a row expects up to the first prompt that it would answer.
+fn until_prompt(mut expect: Vec<Expectation>) -> Vec<Expectation> {
+    if let Some(prompt) = expect.iter().position(|e| e.send.is_some()) {
+        expect.truncate(prompt + 1);
+        expect[prompt].send = None;
+    }
+    expect
 }
 
 fn awaited(until: &str) -> Result<Expectation> {
