@@ -11,11 +11,17 @@ pub fn start(handoff: &'static Handoff, cpu_index: usize) -> ! {
     unsafe { enter(&entry) }
 }
 
+/// Loads `entry`'s tables and jumps to it.
+///
+/// # Safety
+/// 1. The tables at its CR3 map all memory, this code and its GDT included.
+/// 2. Nothing of this CPU is used afterwards.
 unsafe fn enter(entry: &EntryState) -> ! {
     #[repr(C, packed(2))]
     struct Pointer(u16, u64);
     let gdt = Pointer(entry.gdt_limit, entry.gdt_base);
-    // SAFETY: the tables at `cr3` map all memory, this code included; the GDT holds both selectors.
+    // SAFETY: the tables at `cr3` map all memory, this code included (1); the GDT holds both
+    // selectors; nothing runs here afterwards (2).
     unsafe {
         asm!(
             "cli",
