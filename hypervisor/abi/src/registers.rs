@@ -69,7 +69,8 @@ impl Load for SharedSegment {
         }
     }
     fn store(&self, s: Segment) {
-        let packed = u64::from(s.selector) | u64::from(s.attributes) << 16 | u64::from(s.limit) << 32;
+        let packed =
+            u64::from(s.selector) | u64::from(s.attributes) << 16 | u64::from(s.limit) << 32;
         self.packed.store(packed, Relaxed);
         self.base.store(s.base, Relaxed);
     }
