@@ -127,6 +127,9 @@ pub struct Handoff {
     pub seed: [u8; 32],
     /// Writes one line to the serial port; callable on any CPU.
     pub log: fn(core::fmt::Arguments<'_>),
+    /// Whether a CPU reports a crash of the hypervisor. It has sent an NMI to all others; whoever
+    /// sees this shall stop for good, so that the report stays readable.
+    pub crash_under_way: fn() -> bool,
 }
 
 impl Handoff {

@@ -1,9 +1,10 @@
 //! How a crash of the hypervisor is shown, and how the other CPUs are stopped.
 //!
 //! The CPU that crashes reports to the serial port, the screen and the crash record. First it sends
-//! an NMI to all others: one that runs the hypervisor stops in its NMI handler; one that runs the
-//! control domain or a guest exits to the hypervisor, which sees [`under_way`] and stops. The
-//! record survives a warm reset; the next boot shows it and leaves it to the control domain.
+//! an NMI to all others: one that takes it in the hypervisor stops in its NMI handler. One that runs
+//! the control domain or a guest stops only if the hypervisor intercepts NMI and asks
+//! [`under_way`], which it learns from the hand-over. The record survives a warm reset; the next
+//! boot shows it and leaves it to the control domain.
 
 use super::exceptions::{Frame, REGISTER_NAMES};
 use super::screen::Screen;

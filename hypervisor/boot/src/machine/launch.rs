@@ -8,7 +8,7 @@ use super::processors::{self, Machine};
 use super::segments::CpuArea;
 use super::serial::{self, log};
 use super::{
-    BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, firmware, measure, microcode, previous_crash,
+    BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, crash, firmware, measure, microcode, previous_crash,
 };
 use core::sync::atomic::Ordering;
 use hypervisor_boot::boot_params::{Screen, SecureBoot};
@@ -87,11 +87,8 @@ pub fn prepare() -> Result<Prepared, BootError> {
     host.map(mapped, WRITABLE | NO_EXECUTE)?;
     image.protect(&mut host)?;
     host.map(trampoline, WRITABLE)?;
-    for area in private.cpus.iter_mut() {
-        area.initialize();
-        let start = area.guard_page();
-        let end = start + PAGE_SIZE;
-        host.unmap(Range { start, end })?;
+    for guard in private.cpus.guard_pages() {
+        host.unmap(guard)?;
     }
     let host_root = host.root();
 
@@ -116,6 +113,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
             crash_record,
             seed: firmware::seed(),
             log: serial::line,
+            crash_under_way: crash::under_way,
         },
         exceptions: private.exceptions,
         cpus: private.cpus,
@@ -195,7 +193,7 @@ impl Prepared {
                 "xor ebp, ebp",
                 "call {main}",
                 "ud2",
-                stack = in(reg) processors::machine().cpus.first().map_or(0, CpuArea::stack_top),
+                stack = in(reg) processors::machine().cpus.get(0).map_or(0, CpuArea::stack_top),
                 main = sym processors::first_cpu,
                 options(noreturn),
             )

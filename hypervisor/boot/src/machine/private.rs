@@ -3,7 +3,7 @@
 use super::BootError;
 use super::exceptions::ExceptionTable;
 use super::processors::Machine;
-use super::segments::CpuArea;
+use super::segments::CpuAreas;
 use hypervisor_boot::paging::Table;
 use hypervisor_hal::handoff::Range;
 
@@ -14,7 +14,7 @@ pub struct Private {
     /// The interrupt descriptor table.
     pub exceptions: &'static mut ExceptionTable,
     /// One area for each CPU.
-    pub cpus: &'static mut [CpuArea],
+    pub cpus: CpuAreas,
     /// Tables for the host's page tables.
     pub tables: &'static mut [Table],
     /// Physical address of `tables`.
@@ -31,7 +31,7 @@ const fn pages<T>(count: usize) -> u64 {
 pub const fn size(cpu_count: usize, table_count: usize) -> u64 {
     pages::<Machine>(1)
         + pages::<ExceptionTable>(1)
-        + pages::<CpuArea>(cpu_count)
+        + CpuAreas::size(cpu_count)
         + pages::<Table>(table_count)
 }
 
@@ -54,7 +54,7 @@ impl Private {
         let machine = memory.start;
         let exceptions = machine + pages::<Machine>(1);
         let cpus = exceptions + pages::<ExceptionTable>(1);
-        let tables = cpus + pages::<CpuArea>(cpu_count);
+        let tables = cpus + CpuAreas::size(cpu_count);
         let page_pool = Range {
             start: tables + pages::<Table>(table_count),
             end: memory.end,
@@ -66,7 +66,7 @@ impl Private {
             Ok(Self {
                 machine: &mut *(machine as *mut _),
                 exceptions: &mut *(exceptions as *mut _),
-                cpus: core::slice::from_raw_parts_mut(cpus as *mut _, cpu_count),
+                cpus: CpuAreas::new(cpus, cpu_count),
                 tables: core::slice::from_raw_parts_mut(tables as *mut _, table_count),
                 tables_base: tables,
                 page_pool,

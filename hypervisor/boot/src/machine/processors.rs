@@ -2,7 +2,7 @@
 
 use super::exceptions::ExceptionTable;
 use super::microcode::Microcode;
-use super::segments::CpuArea;
+use super::segments::CpuAreas;
 use super::serial::log;
 use super::trampoline::{self, Trampoline};
 use super::{cpu, native};
@@ -17,7 +17,7 @@ pub struct Machine {
     /// The exception table of all CPUs.
     pub exceptions: &'static ExceptionTable,
     /// What each CPU has for itself.
-    pub cpus: &'static [CpuArea],
+    pub cpus: CpuAreas,
     /// A page below 1 MiB.
     pub trampoline_page: u64,
     /// Speed of the time stamp counter.
@@ -90,8 +90,8 @@ pub extern "sysv64" fn first_cpu() -> ! {
     enter(machine, 0)
 }
 
-/// Crashes as the option `entente.boot.crash` asks, to test the report: `panic` or `exception`,
-/// with a CPU's index behind a comma if it is not the first that shall crash.
+/// Crashes as the option `entente.boot.crash` asks, to test the report: `panic`, `exception` or
+/// `stack`, with a CPU's index behind a comma if it is not the first that shall crash.
 fn provoke_crash(option: Option<&str>, index: usize) {
     let Some(option) = option else { return };
     let (kind, cpu) = option.split_once(',').unwrap_or((option, "0"));
@@ -102,8 +102,19 @@ fn provoke_crash(option: Option<&str>, index: usize) {
         "panic" => panic!("asked for by entente.boot.crash"),
         // SAFETY: `ud2` raises the exception that is asked for, and nothing else.
         "exception" => unsafe { core::arch::asm!("ud2") },
+        "stack" => {
+            core::hint::black_box(overflow(1));
+        }
         _ => {}
     }
+}
+
+/// Calls itself until the stack is used up.
+fn overflow(depth: u64) -> u64 {
+    if depth == 0 {
+        return 0;
+    }
+    1 + overflow(core::hint::black_box(depth + 1))
 }
 
 /// Hands this CPU over.
@@ -126,7 +137,7 @@ fn start_other_cpus(machine: &'static Machine) {
         .handoff
         .cpus()
         .iter()
-        .zip(machine.cpus)
+        .zip(machine.cpus.iter())
         .enumerate()
         .skip(1)
     {
