@@ -89,6 +89,8 @@ impl Options {
             "shell" if value.is_empty() => self.shell = true,
             "nodata" if value.is_empty() => self.no_data = true,
             "shell" | "nodata" => return Err("it takes no value"),
+            // The hypervisor's: the size of the guest pool.
+            "pool_mib" => {}
             // Words with a further dot belong to other programs (`entente.vmm.…`).
             _ if key.contains('.') => {}
             _ => return Err("there is no such option"),
