@@ -50,6 +50,7 @@ pub unsafe fn start(handoff: &'static Handoff, index: usize) -> ! {
             shared.features,
             shared.hypervisor.identity.root(),
             &entry,
+            handoff.crash_under_way,
         )
     };
     let mut cpu = cpu.unwrap_or_else(|| panic!("the page pool is too small for CPU {index}"));

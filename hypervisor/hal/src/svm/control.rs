@@ -6,7 +6,7 @@
 use super::features::{self, Features};
 use super::state::Processor;
 use super::tags::{self, Tags};
-use super::vmcb::{Vmcb, VmcbSegment, misc1, misc2};
+use super::vmcb::{Vmcb, VmcbSegment, exit, misc1, misc2};
 use super::{Svm, exits};
 use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_NXE, EFER_SVME};
 use crate::extended::{Components, ControlImage};
@@ -28,6 +28,8 @@ pub struct Host {
     pub has_prediction_barrier: bool,
     /// Nested root of the guest that ran here last: another one gets a prediction barrier.
     pub last_root: u64,
+    /// Another CPU is reporting a crash: this one is to stop.
+    crash_under_way: fn() -> bool,
 }
 
 /// A physical CPU.
@@ -51,6 +53,7 @@ pub unsafe fn start(
     features: Features,
     root: Hpa,
     entry: &EntryState,
+    crash_under_way: fn() -> bool,
 ) -> Option<PoolBox<SvmCpu>> {
     let pool = svm.memory.pool();
     let save_area = pool.allocate(1)?;
@@ -61,7 +64,7 @@ pub unsafe fn start(
 
     let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
     vmcb.intercept_misc1 =
-        misc1::INIT | misc1::CPUID | misc1::INVLPGA | misc1::MSR | misc1::SHUTDOWN;
+        misc1::NMI | misc1::INIT | misc1::CPUID | misc1::INVLPGA | misc1::MSR | misc1::SHUTDOWN;
     vmcb.intercept_misc2 = misc2::OWN_INSTRUCTIONS | misc2::VMMCALL;
     vmcb.msrpm_base = svm.permissions.control_msrs;
     vmcb.iopm_base = svm.permissions.guest_ports; // looked at only with the intercept on
@@ -85,6 +88,7 @@ pub unsafe fn start(
         has_prediction_barrier: cpu::cpuid(0x8000_0000, 0)[0] >= 0x8000_0008
             && cpu::cpuid(0x8000_0008, 0)[1] & 1 << 12 != 0,
         last_root: 0,
+        crash_under_way,
     };
     let mut registers = [0; 16];
     registers[6] = entry.rsi;
@@ -158,11 +162,22 @@ impl Cpu for SvmCpu {
     }
 
     fn enter(&mut self) -> Exit {
-        // SAFETY: `start` has switched SVM on here and intercepts VMRUN; the nested tables hide
-        // the hypervisor's memory.
-        unsafe { self.switch() };
-        self.vmcb.tlb_control = 0;
-        exits::decode(&self.vmcb)
+        loop {
+            // SAFETY: `start` has switched SVM on here and intercepts VMRUN; the nested tables hide
+            // the hypervisor's memory.
+            unsafe { self.switch() };
+            self.vmcb.tlb_control = 0;
+            if self.vmcb.exit_code != exit::NMI {
+                self.vmcb.intercept_misc1 |= misc1::NMI;
+                return exits::decode(&self.vmcb);
+            }
+            // A crash report stops the other CPUs by NMI; any other is the control domain's. It is
+            // still pending, and without the intercept the next entry takes it.
+            while (self.role.crash_under_way)() {
+                core::hint::spin_loop();
+            }
+            self.vmcb.intercept_misc1 &= !misc1::NMI;
+        }
     }
 
     fn efer(&self) -> u64 {
