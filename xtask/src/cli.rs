@@ -1,5 +1,6 @@
 //! What can be typed after `cargo xtask`, and which file does it.
 
+use crate::bench;
 use crate::boot;
 use crate::context::Context;
 use crate::doctor;
@@ -31,6 +32,7 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --qemu-arg ARGUMENT    added to the emulator's command line
                    --processors N, --memory MIB, --without-hypervisor, --stub EFI
                    --stale                where a package can't be built, take its last build
+  bench exits      what exits cost beside KVM with QEMU; --json for machines
   doctor           what is missing on this host; --install brings it
   guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
@@ -51,6 +53,7 @@ pub fn run() -> Result<()> {
         return Ok(());
     };
     match command.string()?.as_str() {
+        "bench" => measure(parser),
         "boot" => start(parser),
         "doctor" => examine(parser),
         "guest" => make_guest(parser),
@@ -62,6 +65,20 @@ pub fn run() -> Result<()> {
         "packages" => fetch(parser),
         other => bail!("there is no command {other}; `cargo xtask` lists them"),
     }
+}
+
+fn measure(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut name, mut locked, mut json) = (None, false, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Long("json") => json = true,
+            Value(value) if name.is_none() => name = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let name = name.context("name the bench: exits")?;
+    bench::run(&Context::find(locked)?, &name, json)
 }
 
 fn make_guest(mut parser: lexopt::Parser) -> Result<()> {

@@ -11,6 +11,7 @@
 //! - It never links hypervisor code: it builds it, and talks to it over serial lines and files.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod boot;
 mod cli;
 mod context;

@@ -25,6 +25,8 @@ mod page;
 #[cfg(target_os = "none")]
 mod processors;
 #[cfg(target_os = "none")]
+mod pvh;
+#[cfg(target_os = "none")]
 mod report;
 #[cfg(target_os = "none")]
 mod serial;

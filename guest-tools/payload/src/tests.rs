@@ -2,12 +2,14 @@
 
 mod clocks;
 mod enlightenments;
+mod exits;
 mod hostile;
 mod interrupts;
 mod ports;
 mod prefixes;
 mod synic;
 mod timers;
+mod world_switch;
 
 use crate::options::Options;
 use crate::report::{Outcome, finish, run};
@@ -54,6 +56,7 @@ pub fn run_mode() -> ! {
 fn run_one(mode: &str) {
     match mode {
         "" | "all" => ALL.iter().for_each(|(name, test)| run(name, *test)),
+        "exits" => run("exits", exits::exits),
         "timer-busy" => run("timer-busy", timers::busy),
         "random-gpa" => run("random-gpa", hostile::random_gpa),
         "msr-sweep" => run("msr-sweep", hostile::msr_sweep),

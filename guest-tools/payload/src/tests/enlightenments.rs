@@ -82,6 +82,11 @@ pub fn hypercall(control: u64, input: u64, output: u64) -> u64 {
     result
 }
 
+/// Where the page lies.
+pub fn hypercall_page_address() -> u64 {
+    HYPERCALL_PAGE.address()
+}
+
 /// Switches the page on, once the guest has an id.
 pub fn enable_hypercalls() -> Outcome {
     write_msr(GUEST_OS_ID, 0x8100_0000_0000_0001).map_err(fault("guest id"))?;
