@@ -45,6 +45,9 @@ pub struct Row {
     /// Words added to the control domain's kernel command line.
     #[serde(default)]
     pub append: Vec<String>,
+    /// Words left out of the control domain's kernel command line.
+    #[serde(default)]
+    pub without_words: Vec<String>,
     /// Whether the disk with the machines is there.
     #[serde(default)]
     pub data_disk: bool,

@@ -59,6 +59,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         append,
         without_hypervisor: options.without_hypervisor,
         stub: options.stub.clone(),
+        ..Changes::default()
     };
     let image = image::build(context, recipe, &changes)?;
     let boot = match options.without_hypervisor {

@@ -50,6 +50,7 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
     create_folder(&folder)?;
     let changes = Changes {
         append: row.append.clone(),
+        without_words: row.without_words.clone(),
         without_hypervisor: row.boot == Boot::WithoutHypervisor,
         ..Changes::default()
     };

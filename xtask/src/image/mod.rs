@@ -12,7 +12,7 @@ use crate::context::{Context, read, write};
 use crate::packages::{self, Store};
 use crate::recipe::Recipe;
 use crate::{digest, guest_disk, toolchain};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use partition_table::Part;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,8 @@ pub struct Image {
 pub struct Changes {
     /// Words added to the kernel's command line.
     pub append: Vec<String>,
+    /// Words of the recipe left out of the kernel's command line.
+    pub without_words: Vec<String>,
     /// Leaves the hypervisor and the disk image out: the control domain alone.
     pub without_hypervisor: bool,
     /// An executable in the hypervisor's place, such as another stub for unified images.
@@ -109,7 +111,16 @@ fn control_domain(
         recipe.title,
         env!("CARGO_PKG_VERSION")
     );
-    let words = [recipe.command_line.as_slice(), changes.append.as_slice()].concat();
+    let mut words = recipe.command_line.clone();
+    for left_out in &changes.without_words {
+        ensure!(
+            words.contains(left_out),
+            "recipe {} has no word {left_out} in its command line",
+            recipe.name
+        );
+        words.retain(|word| word != left_out);
+    }
+    words.extend_from_slice(&changes.append);
     Ok(ControlDomain {
         linux: read(&folder.join(format!("boot/vmlinuz-{release}")))?,
         initramfs: initramfs::build(context, store, recipe, &modules, &release, &os_release)?,
