@@ -9,22 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// What takes longer than this is not slow, it is lost.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A processor halts again and again; another thread sends it one interrupt at a time and does
 /// what it is told. A lost wake-up would leave both waiting.
 #[test]
 fn no_interrupt_is_slept_over() {
-    const ROUNDS: u64 = 2000;
+    const ROUNDS: u64 = 500;
     let (mut c, handle) = started(1);
     let seen = Arc::new(AtomicU64::new(0));
     let wake = Arc::new(AtomicBool::new(false));
     let mut sender = c.sibling();
     let (its_seen, its_wake) = (seen.clone(), wake.clone());
     let page = c.page(handle, 0);
-    let started_at = Instant::now();
     let thread = std::thread::spawn(move || {
         for round in 0..ROUNDS {
+            let sent_at = Instant::now();
             let message = super::msi(0, 0x40);
             let [signal, woken] = sender.call(Call::AssertInterrupt, handle, message).unwrap();
             if signal != 0 {
@@ -34,31 +35,33 @@ fn no_interrupt_is_slept_over() {
                 its_wake.store(true, SeqCst);
             }
             while its_seen.load(SeqCst) == round {
-                assert!(started_at.elapsed() < LIMIT, "lost in round {round}");
+                assert!(sent_at.elapsed() < LIMIT, "lost in round {round}");
                 std::thread::yield_now();
             }
         }
     });
     while seen.load(SeqCst) < ROUNDS {
-        let counter = seen.clone();
         c.with(handle, 0, |v| {
             v.script.clear();
             v.registers.rflags |= 1 << 9;
         });
-        c.then(handle, 0, move |v| {
-            // The handler: it counts, and ends the interrupt.
-            counter.fetch_add(v.injected.len() as u64, SeqCst);
-            if v.injected.is_empty() {
-                return Exit::Halt;
-            }
-            v.injected.clear();
-            super::wrmsr(v, 0x80b, 0)
-        });
-        c.then(handle, 0, |_| Exit::Halt);
+        for _ in 0..3 {
+            let counter = seen.clone();
+            c.then(handle, 0, move |v| {
+                if v.injected.is_empty() {
+                    return Exit::Halt;
+                }
+                // The handler: it counts, and ends the interrupt.
+                counter.fetch_add(v.injected.len() as u64, SeqCst);
+                v.injected.clear();
+                super::wrmsr(v, 0x80b, 0)
+            });
+        }
         match c.run(handle, 0).unwrap() {
             ExitReason::Halted => {
+                let halted_at = Instant::now();
                 while !wake.swap(false, SeqCst) && seen.load(SeqCst) < ROUNDS {
-                    assert!(started_at.elapsed() < LIMIT, "nobody wakes it");
+                    assert!(halted_at.elapsed() < LIMIT, "nobody wakes it");
                     std::thread::yield_now();
                 }
             }
@@ -72,7 +75,7 @@ fn no_interrupt_is_slept_over() {
 /// then on no translation that the guest kept may lead there.
 #[test]
 fn what_was_taken_away_is_out_of_reach_once_the_change_is_complete() {
-    const ROUNDS: usize = 1500;
+    const ROUNDS: usize = 500;
     let (mut c, handle) = started(1);
     let mut vmm = c.sibling();
     let removed = Arc::new(AtomicBool::new(false));
@@ -80,9 +83,9 @@ fn what_was_taken_away_is_out_of_reach_once_the_change_is_complete() {
     let uses = Arc::new(AtomicU64::new(0));
     let (its_removed, its_end, its_uses) = (removed.clone(), end.clone(), uses.clone());
     let page = c.page(handle, 0);
-    let started_at = Instant::now();
     let thread = std::thread::spawn(move || {
         for round in 0..ROUNDS {
+            let started_at = Instant::now();
             its_removed.store(false, SeqCst);
             let arguments = [Caller::linear(1), 0, FRAME_SIZE, 3];
             vmm.call(Call::AddMemory, handle, arguments).unwrap();
