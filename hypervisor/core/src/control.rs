@@ -103,9 +103,8 @@ fn next_rip<H: Hal>(
     instruction: Instruction,
 ) -> Option<u64> {
     let memory = hypervisor.hal.memory();
-    fetch.next_rip(cpu, instruction, |address| {
-        memory.read_control_domain(Hpa(address))
-    })
+    let read = |address| memory.read_control_domain(Hpa(address));
+    fetch.next_rip(cpu, instruction, read, |_| None)
 }
 
 fn cpuid<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch) {

@@ -17,21 +17,25 @@ pub type Words = &'static [AtomicU64; 512];
 pub struct Fetch {
     key: Option<(u64, u64)>,
     page: u64,
+    /// The page itself, where it is one that `page` of [`Fetch::next_rip`] gave.
+    words: Option<Words>,
 }
 
 impl Fetch {
     /// Forgets the page: its memory may belong to somebody else by now.
     pub fn forget(&mut self) {
-        self.key = None;
+        (self.key, self.words) = (None, None);
     }
 
     /// Address behind the instruction at the state's RIP. `read` gives the eight bytes at an
-    /// aligned physical address of whoever runs. `None`: the memory there holds something else.
+    /// aligned physical address of whoever runs, `page` the whole page if it stays what it is until
+    /// [`Fetch::forget`]. `None`: the memory there holds something else.
     pub fn next_rip(
         &mut self,
         state: &impl State,
         expected: Instruction,
         read: impl Fn(u64) -> Option<u64>,
+        page: impl Fn(u64) -> Option<Words>,
     ) -> Option<u64> {
         if let Some(next) = state.next_rip() {
             return Some(next);
@@ -41,19 +45,27 @@ impl Fetch {
         let linear = state.cs_base().wrapping_add(rip);
         let paging = state.paging();
         let key = (paging.cr3 ^ paging.cr0 << 32, linear >> 12);
-        let length = |page: u64| {
-            let (bytes, count) = bytes_at(page | linear & 0xfff, &read)?;
-            instruction_length(bytes.get(..count)?, mode, expected)
+        let length = |page: u64, words: Option<Words>| {
+            let address = page | linear & 0xfff;
+            let read = |at| match words {
+                Some(words) => Some(word(words, at)),
+                None => read(at),
+            };
+            let (bytes, count) = first_bytes(address, &read)?;
+            instruction_length(bytes.get(..count)?, mode, expected).or_else(|| {
+                let (bytes, count) = bytes_at(address, &read)?;
+                instruction_length(bytes.get(..count)?, mode, expected)
+            })
         };
         let mut found = if self.key == Some(key) {
-            length(self.page)
+            length(self.page, self.words)
         } else {
             None
         };
         if found.is_none() {
-            let page = walk::translate(&paging, linear, &read)?.address & !0xfff;
-            (self.key, self.page) = (Some(key), page);
-            found = length(page).or_else(|| {
+            self.page = walk::translate(&paging, linear, &read)?.address & !0xfff;
+            (self.key, self.words) = (Some(key), page(self.page));
+            found = length(self.page, self.words).or_else(|| {
                 let (bytes, count) = self.across(&paging, linear, &read)?;
                 instruction_length(bytes.get(..count)?, mode, expected)
             });
@@ -95,6 +107,13 @@ impl Fetch {
         }
         Some((bytes, 15))
     }
+}
+
+/// The bytes at `address` up to the end of its aligned word, and their number: mostly enough.
+fn first_bytes(address: u64, read: &impl Fn(u64) -> Option<u64>) -> Option<([u8; 8], usize)> {
+    let skip = (address & 7) as usize;
+    let word = read(address & !7)? >> (8 * skip);
+    Some((word.to_le_bytes(), 8 - skip))
 }
 
 /// The bytes at `address` up to the end of its page, 15 at most, and their number.
@@ -146,6 +165,9 @@ mod tests {
                 memory[offset..offset + count],
                 "offset {offset}"
             );
+            let (first, count) = first_bytes(offset as u64, &read).unwrap();
+            assert_eq!(count, 8 - offset % 8);
+            assert_eq!(first[..count], memory[offset..offset + count]);
         }
     }
 }

@@ -470,8 +470,13 @@ impl<H: Hal> Machine<H> {
 
     /// Eight bytes of the guest's memory at an aligned address.
     pub fn read_guest(&self, memory: &H::Memory, gpa: u64) -> Option<u64> {
-        let page = self.map.lock().words(memory, Gpa(gpa))?;
+        let page = self.guest_page(memory, gpa)?;
         Some(fetch::word(page, gpa))
+    }
+
+    /// The page of guest memory at `gpa`, until the map changes.
+    pub fn guest_page(&self, memory: &H::Memory, gpa: u64) -> Option<Words> {
+        self.map.lock().words(memory, Gpa(gpa))
     }
 }
 

@@ -84,9 +84,12 @@ impl<H: Hal> Run<'_, H> {
     pub fn next_rip(&mut self, expected: Instruction) -> Option<u64> {
         let (machine, memory) = (self.machine, self.hal.memory());
         let processor = &mut *self.processor;
-        processor.fetch.next_rip(&processor.vcpu, expected, |gpa| {
-            machine.read_guest(memory, gpa)
-        })
+        processor.fetch.next_rip(
+            &processor.vcpu,
+            expected,
+            |gpa| machine.read_guest(memory, gpa),
+            |gpa| machine.guest_page(memory, gpa),
+        )
     }
 
     /// Steps over the instruction.
