@@ -146,6 +146,7 @@ numbers! {
         AssertInterrupt = 11,
         /// Posts a SynIC message. a0 = processor, a1 = SINT, a2 = offset in the control frame of
         /// the 256-byte message. o0 = signal mask, o1 = wake mask. `Busy`: the slot's queue is full.
+        /// `InvalidArgument`: its type is 0, or its payload longer than 240 bytes.
         PostMessage = 12,
         /// Sets a SynIC event flag. a0 = processor, a1 = SINT, a2 = flag number.
         /// o0 = signal mask, o1 = wake mask.
