@@ -38,6 +38,12 @@ impl<C: Calls> MachineBus<'_, C> {
         self.plan.find(self.regions, gpa)
     }
 
+    /// Whether the memory map, as it is now, lets the guest do this without the vmm.
+    pub fn allows(&self, gpa: u64, write: bool) -> bool {
+        self.backing(gpa)
+            .is_some_and(|(_, access)| !write || access == Access::Write)
+    }
+
     /// One transfer of a string port instruction.
     pub fn transfer(&mut self, transfer: Transfer) {
         match transfer {

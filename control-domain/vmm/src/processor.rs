@@ -26,7 +26,12 @@ struct Processor<'a, C> {
     timer: ThreadTimer,
     /// The deadline that the timer is armed for, as a physical counter value.
     armed: u64,
+    /// Accesses in a row that the map allows but the hypervisor did not.
+    refused: u32,
 }
+
+/// How often an access that the map allows is tried again before it is carried out here.
+const MOST_RETRIES: u32 = 16;
 
 impl<'a, C: Calls + Sync> Processor<'a, C> {
     fn new(machine: &'a Machine<C>, index: usize) -> Result<Self, Outcome> {
@@ -39,6 +44,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             page: machine.run_page(index),
             timer,
             armed: u64::MAX,
+            refused: 0,
         })
     }
 
@@ -151,6 +157,23 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
     fn memory_access(&mut self) -> Result<(), Outcome> {
         if self.data(1) & MEMORY_FETCH != 0 {
             return Err(self.unexpected("no memory to execute"));
+        }
+        let (gpa, write) = (self.data(0), self.data(1) & MEMORY_WRITE != 0);
+        if self
+            .machine
+            .with_bus(self.index, |bus| bus.allows(gpa, write))
+        {
+            // Another processor changed the map meanwhile: the instruction is simply tried again.
+            // An access that is refused all the same is carried out here, and said once.
+            self.refused += 1;
+            if self.refused < MOST_RETRIES {
+                return Ok(());
+            }
+            if self.refused == MOST_RETRIES {
+                eprintln!("entente-vmm: access to {gpa:#x} is refused though the map allows it");
+            }
+        } else {
+            self.refused = 0;
         }
         self.with_emulator(|registers, bus| emulate(registers, bus))
     }
