@@ -8,8 +8,11 @@
 //! flushed:
 //!
 //! 1. the footer is written behind room for a few blocks, and flushed (the old one is now waste);
-//! 2. bitmap and data are written into the room; the table is changed in memory only;
-//! 3. on a flush of the guest: flush, then write the table's entries, then flush again.
+//! 2. data is written into the room; bitmaps and the table are changed in memory only;
+//! 3. on a flush of the guest: flush, then write bitmaps and the table's entries, then flush again.
+//!
+//! So a bit is set, and a block is pointed to, only when its data is on the disk: no cut brings
+//! back what a sector held before it was written.
 //!
 //! [`Disk::close`] moves the footer back behind the last block: footer, flush, cut. What a power
 //! cut leaves between the last block and the footer is waste, zeroed before it is used again.
@@ -20,7 +23,7 @@ use crate::footer::{FOOTER_SIZE, Footer, NO_HEADER};
 use crate::header::{HEADER_SIZE, Header};
 use crate::storage::{Checked, Storage};
 use crate::{Disk, DiskError, SECTOR_SIZE, check_range};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use zerocopy::IntoBytes;
 
 /// For how many blocks room is made at once.
@@ -32,6 +35,8 @@ pub struct Dynamic<S: Storage> {
     footer: Footer,
     bat: Bat,
     bitmaps: HashMap<usize, Vec<u8>>,
+    /// Blocks whose bitmap in the file lacks bits.
+    pending_bitmaps: BTreeSet<usize>,
     size: u64,
     block_size: u64,
     bitmap_size: u64,
@@ -99,6 +104,7 @@ impl<S: Storage> Dynamic<S> {
             footer,
             bat,
             bitmaps: HashMap::new(),
+            pending_bitmaps: BTreeSet::new(),
             size,
             block_size,
             bitmap_size,
@@ -183,19 +189,13 @@ impl<S: Storage> Dynamic<S> {
             .write(place + self.bitmap_size + inside, data)?;
         let sectors = touched(inside, data.len());
         let bits = self.bitmap(block, place)?;
-        let first = sectors.start / 8;
-        let last = (sectors.end - 1) / 8;
         let mut changed = false;
         for sector in sectors {
             changed |= !is_set(bits, sector);
             bits[(sector / 8) as usize] |= 0x80 >> (sector % 8);
         }
         if changed {
-            // Whole sectors: the file system below has no smaller unit that can't tear.
-            let from = first / SECTOR_SIZE * SECTOR_SIZE;
-            let to = (last / SECTOR_SIZE + 1) * SECTOR_SIZE;
-            let part = bits[from as usize..to as usize].to_vec();
-            self.storage.write(place + from, &part)?;
+            self.pending_bitmaps.insert(block);
         }
         Ok(())
     }
@@ -291,11 +291,17 @@ impl<S: Storage> Disk for Dynamic<S> {
             return Ok(());
         }
         self.storage.flush()?;
-        if self.bat.has_pending() {
-            self.bat.write_pending(&mut self.storage)?;
-            self.storage.flush()?;
+        if self.pending_bitmaps.is_empty() && !self.bat.has_pending() {
+            return Ok(());
         }
-        Ok(())
+        while let Some(block) = self.pending_bitmaps.first().copied() {
+            if let (Some(place), Some(bits)) = (self.bat.find(block), self.bitmaps.get(&block)) {
+                self.storage.write(place, bits)?;
+            }
+            self.pending_bitmaps.remove(&block);
+        }
+        self.bat.write_pending(&mut self.storage)?;
+        self.storage.flush()
     }
 
     fn close(&mut self) -> Result<(), DiskError> {
