@@ -278,6 +278,7 @@ fn access_apic<H: Hal>(
         index: index as usize,
         processor: &mut processor,
         others: Others::default(),
+        registers_wanted: false,
     };
     // An end of interrupt that the IOAPIC must hear of goes out as the call's second output.
     let ended = match exits::effect::apply(&mut run, effect, None) {

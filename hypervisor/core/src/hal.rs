@@ -183,9 +183,9 @@ pub trait Vcpu<C>: State {
     fn enter(&mut self, cpu: &mut C) -> Exit;
     /// Drops cached translations before the next entry.
     fn flush_translations(&mut self);
-    /// All registers.
+    /// All registers; only while detached.
     fn registers(&self) -> Registers;
-    /// Sets all registers; `false`, and nothing changed, if a value can't be legal.
+    /// Sets all registers, only while detached; `false`, and nothing changed, if a value can't be legal.
     fn set_registers(&mut self, registers: &Registers) -> bool;
     /// Can an external interrupt be injected now (flags, shadow, nothing pending before it)?
     fn interruptible(&self) -> bool;

@@ -96,6 +96,9 @@ pub struct Run<'a, H: Hal> {
     pub processor: &'a mut Processor<H>,
     /// Kicks and wakes that the vmm owes others.
     pub others: Others,
+    /// The vmm is to see the registers: after the guest was detached, for half of them are in the CPU
+    /// while it is attached.
+    pub registers_wanted: bool,
 }
 
 impl<H: Hal> Processor<H> {
@@ -179,12 +182,16 @@ pub fn run<H: Hal>(
         index: index as usize,
         processor,
         others: Others::default(),
+        registers_wanted: false,
     };
     slot.inbox.set_whereabouts(Whereabouts::Running);
     run.processor.fetch.forget();
     run.processor.vcpu.attach(run.cpu);
     let reason = run.until_leave();
     run.processor.vcpu.detach(run.cpu);
+    if run.registers_wanted {
+        slot.page.registers.store(&run.processor.vcpu.registers());
+    }
     run.publish(reason);
     Ok(reason)
 }
@@ -373,14 +380,6 @@ impl<H: Hal> Run<'_, H> {
             xcr0: vcpu.xcr0(),
             efer: vcpu.efer(),
         }
-    }
-
-    /// Stores the registers for the vmm.
-    pub fn show_registers(&self) {
-        self.slot
-            .page
-            .registers
-            .store(&self.processor.vcpu.registers());
     }
 
     /// The last words before the vmm has the processor again.

@@ -117,7 +117,7 @@ impl<H: Hal> Run<'_, H> {
 
     /// To the vmm, which wants to see all registers.
     pub fn leave_with_registers(&mut self, reason: ExitReason) -> Next {
-        self.show_registers();
+        self.registers_wanted = true;
         Next::Leave(reason)
     }
 

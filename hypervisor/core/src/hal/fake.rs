@@ -449,12 +449,14 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         self.flushes += 1;
     }
     fn registers(&self) -> Registers {
+        assert!(!self.attached);
         Registers {
             gpr: self.gpr,
             ..self.registers
         }
     }
     fn set_registers(&mut self, registers: &Registers) -> bool {
+        assert!(!self.attached);
         if registers.cr8 > 15 {
             return false;
         }
