@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use hypercall::{Calls, ThreadTimer};
 use hypervisor_abi::{
     Completion, EXTINT_VECTOR, ExitReason, IO_IN, IO_STRING, MEMORY_FETCH, MEMORY_WRITE, Registers,
-    RunPage, StateGroup,
+    RunPage,
 };
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -183,12 +183,6 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
         &mut self,
         f: impl FnOnce(&mut Registers, &mut MachineBus<'_, C>) -> Result<(), EmulationError>,
     ) -> Result<(), Outcome> {
-        // What the exit showed may be older than the exit for the registers that are exchanged only
-        // on return to the vmm (FS, GS, KERNEL_GS and the like): ask again, as all are loaded back.
-        self.machine
-            .calls
-            .get_state(self.index as u32, StateGroup::Registers)
-            .map_err(|e| Outcome::Failed(format!("processor {}: {e}", self.index)))?;
         let mut registers = self.page.registers.load();
         let result = self
             .machine
