@@ -26,8 +26,8 @@ pub struct Host {
     pub tsc_aux: u64,
     pub has_tsc_aux: bool,
     pub has_prediction_barrier: bool,
-    /// Nested root of the guest that ran here last: another one gets a prediction barrier.
-    pub last_root: u64,
+    /// The guest's processor that ran here last: another one gets a prediction barrier.
+    pub last_guest: u64,
     /// Another CPU is reporting a crash: this one is to stop.
     crash_under_way: fn() -> bool,
 }
@@ -87,7 +87,7 @@ pub unsafe fn start(
         has_tsc_aux,
         has_prediction_barrier: cpu::cpuid(0x8000_0000, 0)[0] >= 0x8000_0008
             && cpu::cpuid(0x8000_0008, 0)[1] & 1 << 12 != 0,
-        last_root: 0,
+        last_guest: 0,
         crash_under_way,
     };
     let mut registers = [0; 16];

@@ -8,13 +8,15 @@ use super::{Svm, exits, switch};
 use crate::cpu::{self, EFER_LMA, EFER_SVME, msr};
 use crate::extended::{self, GuestImage};
 use crate::memory::PoolBox;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hypervisor_abi::Registers;
 use hypervisor_core::hal::{Exit, Hpa, Vcpu};
 use hypervisor_core::policy::xstate::check_xcr0;
 
 /// What a guest's processor has besides VMCB and general registers.
 pub struct Guest {
+    /// Never 0, and never another's, not even when its memory comes back as a new machine's.
+    identity: u64,
     extended: PoolBox<GuestImage>,
     components: u64,
     xcr0: u64,
@@ -73,7 +75,9 @@ impl SvmVcpu {
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_control = NESTED_PAGING;
         vmcb.nested_cr3 = root.0;
+        static CREATED: AtomicU64 = AtomicU64::new(1);
         let role = Guest {
+            identity: CREATED.fetch_add(1, Relaxed),
             extended: PoolBox::new(pool, GuestImage::initial())?,
             components: svm.extended.guest,
             xcr0: 1,
@@ -126,11 +130,11 @@ impl Vcpu<SvmCpu> for SvmVcpu {
                 host.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
                 cpu::wrmsr(msr::TSC_AUX, guest.role.tsc_aux);
             }
-            if host.has_prediction_barrier && host.last_root != guest.vmcb.nested_cr3 {
+            if host.has_prediction_barrier && host.last_guest != guest.role.identity {
                 cpu::wrmsr(msr::PRED_CMD, 1);
             }
         }
-        host.last_root = guest.vmcb.nested_cr3;
+        host.last_guest = guest.role.identity;
         guest.role.attached = true;
     }
 
