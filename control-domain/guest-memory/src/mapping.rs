@@ -261,6 +261,19 @@ impl Mapping {
         }
     }
 
+    /// Makes the kernel enter every frame of a range into this process's page tables, writable,
+    /// without changing a bit: the hypervisor takes only memory that is mapped at that moment.
+    pub fn touch(&self, offset: u64, length: u64) {
+        self.check(offset, length);
+        for frame in (offset..offset + length).step_by(FRAME_SIZE as usize) {
+            // Atomic, as another's guest may be using it: then the hypervisor refuses it later.
+            // An exchange of a byte for itself writes; an OR with 0 is compiled to a read.
+            let byte = self.byte(frame);
+            let value = byte.load(Relaxed);
+            let _ = byte.compare_exchange(value, value, Relaxed, Relaxed);
+        }
+    }
+
     /// Writes zeros. Whoever had the granule before must not be read by whoever gets it now.
     pub fn clear(&self, offset: u64, length: u64) {
         self.check(offset, length);

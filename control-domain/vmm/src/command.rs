@@ -176,8 +176,6 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
     let memory_bytes = options.memory_mib << 20;
     let plan = PoolPlan::new(memory_bytes, u64::MAX, 0, 0);
     let memory = memory::open(&options.granules, &plan)?;
-    let entry = payload::load(&image, &options.command_line, &memory.0)
-        .map_err(|e| format!("{}: {e}", options.image.display()))?;
     let board = Box::new(TestBoard::new(memory_bytes, Box::new(put_to_stdout)));
     let clock = Clock::measure();
     eprintln!(
@@ -188,6 +186,9 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
     );
     let machine = Machine::create(hypervisor, memory, plan, board, clock, options.processors)
         .map_err(|e| format!("can't create the machine: {e}"))?;
+    machine.clear_memory();
+    let entry = payload::load(&image, &options.command_line, &machine.memory.0)
+        .map_err(|e| format!("{}: {e}", options.image.display()))?;
     let registers = &machine.run_page(0).registers;
     machine
         .calls

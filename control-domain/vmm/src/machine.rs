@@ -10,7 +10,10 @@ use crate::processor;
 use crate::processors::{ProcessorThread, in_mask};
 use devices::Region;
 use hypercall::{CallError, Calls, Pending};
-use hypervisor_abi::{ABI_VERSION, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, RunPage, StateGroup};
+use hypervisor_abi::{
+    ABI_VERSION, Access, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, FRAME_SIZE, PAGE_SIZE, RunPage,
+    StateGroup,
+};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,7 +48,8 @@ struct BoardState {
 }
 
 impl<C: Calls + Sync> Machine<C> {
-    /// Creates the machine and its processors, and maps its memory. No processor runs yet.
+    /// Creates the machine and its processors, and maps its memory. No processor runs yet, and the
+    /// memory holds what it held before; see [`Machine::clear_memory`].
     ///
     /// # Errors
     /// As the hypervisor refuses it.
@@ -93,11 +97,35 @@ impl<C: Calls + Sync> Machine<C> {
             stopping: AtomicBool::new(false),
             outcome: Mutex::new(None),
         };
+        machine.claim()?;
+        // What a vmm before this one left in the run pages is not for us.
+        let control = machine.memory.0.mapping();
+        control.clear(PAGE_SIZE, FRAME_SIZE - PAGE_SIZE);
         machine.apply_layout(&mut machine.lock())?;
         for index in 0..processor_count as u32 {
             machine.calls.create_processor(index, index)?;
         }
         Ok(machine)
+    }
+
+    /// Makes every frame that the machine will ever use its own, before anything is written there:
+    /// a machine keeps what was mapped once, and another's memory is refused here.
+    fn claim(&self) -> Result<(), CallError> {
+        let (start, length) = (FRAME_SIZE, self.plan.total - FRAME_SIZE);
+        let mapping = self.memory.0.mapping();
+        mapping.touch(start, length);
+        let address = mapping.user_address(start);
+        self.calls.add_memory(address, 0, length, Access::Read)?;
+        // No processor exists that could run under the old map.
+        self.calls.remove_memory(0, length).map(drop)
+    }
+
+    /// Clears RAM and video memory: whoever had the granules before must not be read by the guest.
+    pub fn clear_memory(&self) {
+        self.memory
+            .0
+            .mapping()
+            .clear(FRAME_SIZE, self.plan.total - FRAME_SIZE);
     }
 
     /// Runs the machine until it ends, one thread per processor.

@@ -26,7 +26,8 @@ impl devices::GuestMemory for BusMemory {
     }
 }
 
-/// Maps the granules, checks that they are enough, and clears what the machine will use.
+/// Maps the granules and checks that they are enough. Nothing is written: until the hypervisor
+/// gives them to this machine, they may be another's.
 ///
 /// # Errors
 /// One sentence that says what is missing.
@@ -45,7 +46,6 @@ pub fn open(granules: &[PathBuf], plan: &PoolPlan) -> Result<BusMemory, String> 
             plan.total >> 20
         ));
     }
-    mapping.clear(0, plan.total);
     let layout = plan.ram().map_err(|e| e.to_string())?;
     let memory = GuestMemory::new(mapping, layout).map_err(|e| e.to_string())?;
     Ok(BusMemory(Arc::new(memory)))

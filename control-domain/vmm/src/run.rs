@@ -68,7 +68,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         VIDEO_BYTES.into(),
     );
     let memory = memory::open(&options.granules, &plan)?;
-    memory.0.mapping().write(plan.rom, &firmware.bios);
+    let mut first = true;
     let running = Running::default();
     attach_signals(&running).map_err(|e| format!("can't handle signals: {e}"))?;
     let _terminal = options.serial.then(RawTerminal::enter);
@@ -87,6 +87,10 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         let clock = Clock::measure();
         let machine = Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
             .map_err(|e| format!("can't create the machine: {e}"))?;
+        if std::mem::take(&mut first) {
+            machine.clear_memory();
+            memory.0.mapping().write(plan.rom, &firmware.bios);
+        }
         let machine = Arc::new(machine);
         *running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
         let outcome = machine.run();
