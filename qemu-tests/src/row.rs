@@ -71,6 +71,10 @@ pub struct Row {
     /// What the machine's disk must hold at the end, when others read it.
     #[serde(default)]
     pub disk_holds: Option<DiskHolds>,
+    /// Why the row may fail through no fault of what it proves. Such a row has a second try, and says
+    /// so when it needs it.
+    #[serde(default)]
+    pub unstable: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
 }

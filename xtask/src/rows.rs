@@ -30,7 +30,14 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
         if !wanted {
             continue;
         }
-        let outcome = run_one(context, recipe, &row, &firmware);
+        let mut outcome = run_one(context, recipe, &row, &firmware);
+        if let (Err(error), Some(reason)) = (&outcome, &row.unstable) {
+            println!(
+                "row {} ... failed, and is tried once more ({reason})\n{error:#}",
+                row.name
+            );
+            outcome = run_one(context, recipe, &row, &firmware);
+        }
         count.add(outcome.is_ok());
         match outcome {
             Ok(report) => println!(
