@@ -71,8 +71,8 @@ pub struct Row {
     /// What the machine's disk must hold at the end, when others read it.
     #[serde(default)]
     pub disk_holds: Option<DiskHolds>,
-    /// Why the row may fail through no fault of what it proves. Such a row has a second try, and says
-    /// so when it needs it.
+    /// Why the row may fail through no fault of what it proves. Such a row is tried up to four
+    /// times, and prints each failure in full.
     #[serde(default)]
     pub unstable: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.

@@ -11,6 +11,9 @@ use qemu_tests::{Boot, Disk, Emulator, Firmware, Report, Row, RowSet, Watch};
 use std::path::Path;
 use std::process::Command;
 
+/// How often a row with a reason to be unstable is tried.
+const TRIES_OF_UNSTABLE: usize = 4;
+
 /// Runs the rows of a set, or those named, and prints a line for each.
 pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
     let firmware = firmware::find(context, None)?;
@@ -31,7 +34,10 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
             continue;
         }
         let mut outcome = run_one(context, recipe, &row, &firmware);
-        if let (Err(error), Some(reason)) = (&outcome, &row.unstable) {
+        for _ in 1..TRIES_OF_UNSTABLE {
+            let (Err(error), Some(reason)) = (&outcome, &row.unstable) else {
+                break;
+            };
             println!(
                 "row {} ... failed, and is tried once more ({reason})\n{error:#}",
                 row.name
