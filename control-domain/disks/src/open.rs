@@ -1,10 +1,8 @@
 //! Which format a file has.
 
-use crate::error::invalid;
-use crate::footer::{FOOTER_SIZE, Footer};
-use crate::storage::{Checked, FileStorage, Storage};
-use crate::{Disk, DiskError, DiskType, Dynamic, Fixed, Raw};
+use disk::{Checked, Disk, DiskError, FileStorage, Raw, Storage, invalid};
 use std::path::Path;
+use vhd::{DiskType, Dynamic, FOOTER_SIZE, Fixed, Footer};
 
 /// How to take a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 
 mod volatile;
 
-use disks::{Format, create_dynamic, open_storage};
+use disks::{Format, open_storage};
 use proptest::prelude::*;
+use vhd::create_dynamic;
 use volatile::Volatile;
 
 /// 41 sectors in blocks of 4 KiB: six blocks, the last one not whole.
@@ -44,7 +45,7 @@ fn empty() -> Volatile {
     create_dynamic(Volatile::default(), SIZE as u64, BLOCK, [1; 16], 0).unwrap()
 }
 
-fn open(storage: Volatile) -> Box<dyn disks::Disk> {
+fn open(storage: Volatile) -> Box<dyn disk::Disk> {
     open_storage(storage, Format::Detect, true).unwrap().disk
 }
 

@@ -1,10 +1,11 @@
 //! The same files, read and written by qemu-img and 7-Zip. Skipped, saying so, where they are absent.
 #![allow(clippy::unwrap_used)]
 
-use disks::{Format, create_dynamic, open};
+use disks::{Format, open};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use vhd::create_dynamic;
 
 const SIZE: u64 = 40 << 20;
 
@@ -129,7 +130,7 @@ fn qemu_and_7_zip_read_what_we_made() {
     let folder = Folder::new("own-dynamic");
     let path = folder.0.join("own.vhd");
     File::create(&path).unwrap();
-    let storage = disks::FileStorage::open(&path, true).unwrap();
+    let storage = disk::FileStorage::open(&path, true).unwrap();
     create_dynamic(storage, SIZE, 2 << 20, [9; 16], 1).unwrap();
     let model = fill(&path);
     let seven_zip = if tool("7zz") { "7zz" } else { "7z" };

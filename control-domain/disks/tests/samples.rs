@@ -1,7 +1,8 @@
 //! Files that others made, with the digests that independent readers agree on.
 #![allow(clippy::unwrap_used)]
 
-use disks::{Format, Storage, open_storage};
+use disk::Storage;
+use disks::{Format, open_storage};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 use std::path::Path;

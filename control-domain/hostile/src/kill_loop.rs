@@ -4,7 +4,7 @@
 use crate::disk_firmware;
 use crate::random::Random;
 use crate::survive::{ask_each_cpu, describe};
-use disks::FileStorage;
+use disk::FileStorage;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -87,7 +87,7 @@ fn make_machine() -> Result<(), String> {
     let disk = folder.join("disk.vhd");
     File::create(&disk).map_err(text)?;
     let storage = FileStorage::open(&disk, true).map_err(text)?;
-    disks::create_dynamic(storage, DISK_BYTES, BLOCK_BYTES, *b"killed vmms' VHD", 0)
+    vhd::create_dynamic(storage, DISK_BYTES, BLOCK_BYTES, *b"killed vmms' VHD", 0)
         .map(drop)
         .map_err(|e| e.to_string())
 }

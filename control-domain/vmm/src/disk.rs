@@ -2,7 +2,8 @@
 
 use crate::machine_file::{DiskEntry, DiskFormat};
 use devices::{BlockBackend, BlockError};
-use disks::{Disk, DiskError, Format, SECTOR_SIZE};
+use disk::{Disk, DiskError, SECTOR_SIZE};
+use disks::Format;
 use std::path::Path;
 
 /// A disk of a machine.

@@ -1,7 +1,7 @@
 //! A storage that forgets: what was not flushed may be gone after a power cut, sector by sector.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use disks::Storage;
+use disk::Storage;
 use std::io;
 use std::sync::{Arc, Mutex};
 

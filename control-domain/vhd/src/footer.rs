@@ -1,8 +1,7 @@
 //! The footer: the last 512 bytes of a VHD, and of a dynamic one the first too (specification 1.0,
 //! "Hard Disk Footer Format"). All numbers are big-endian.
 
-use crate::error::invalid;
-use crate::{DiskError, SECTOR_SIZE};
+use disk::{DiskError, SECTOR_SIZE, invalid};
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

@@ -18,6 +18,12 @@ pub trait Storage: Send {
     fn length(&mut self) -> io::Result<u64>;
     /// Cuts, or extends with zeros.
     fn set_length(&mut self, length: u64) -> io::Result<()>;
+    /// Gives the room of a range back where that is possible; the range reads as zeros afterwards.
+    /// Answers whether it was done.
+    fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
+        let _ = (offset, length);
+        Ok(false)
+    }
 }
 
 /// A file of the control domain.
@@ -62,9 +68,16 @@ impl Storage for FileStorage {
 }
 
 /// A storage whose errors say where they happened.
-pub(crate) struct Checked<S>(pub S);
+pub struct Checked<S>(
+    /// The storage itself.
+    pub S,
+);
 
 impl<S: Storage> Checked<S> {
+    /// Fills `data` from `offset` on.
+    ///
+    /// # Errors
+    /// What failed, and where.
     pub fn read(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
         self.0
             .read_at(offset, data)
@@ -75,6 +88,10 @@ impl<S: Storage> Checked<S> {
             })
     }
 
+    /// Stores `data` from `offset` on.
+    ///
+    /// # Errors
+    /// What failed, and where.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
         self.0
             .write_at(offset, data)
@@ -85,6 +102,10 @@ impl<S: Storage> Checked<S> {
             })
     }
 
+    /// See [`Storage::flush`].
+    ///
+    /// # Errors
+    /// What failed, and where.
     pub fn flush(&mut self) -> Result<(), DiskError> {
         self.0.flush().map_err(|source| DiskError::Io {
             what: "flush",
@@ -93,6 +114,10 @@ impl<S: Storage> Checked<S> {
         })
     }
 
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// What failed, and where.
     pub fn length(&mut self) -> Result<u64, DiskError> {
         self.0.length().map_err(|source| DiskError::Io {
             what: "find the length",
@@ -101,6 +126,10 @@ impl<S: Storage> Checked<S> {
         })
     }
 
+    /// Cuts, or extends with zeros.
+    ///
+    /// # Errors
+    /// What failed, and where.
     pub fn set_length(&mut self, length: u64) -> Result<(), DiskError> {
         self.0.set_length(length).map_err(|source| DiskError::Io {
             what: "set the length",

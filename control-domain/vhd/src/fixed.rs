@@ -1,9 +1,7 @@
 //! A fixed VHD: the data, then the footer. Nothing but data is ever written.
 
-use crate::error::invalid;
 use crate::footer::Footer;
-use crate::storage::{Checked, Storage};
-use crate::{Disk, DiskError, check_range};
+use disk::{Checked, Disk, DiskError, Extent, Place, Storage, check_range, invalid};
 
 /// A fixed VHD.
 pub struct Fixed<S> {
@@ -64,5 +62,12 @@ impl<S: Storage> Disk for Fixed<S> {
         } else {
             Ok(())
         }
+    }
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        check_range(self.size, offset, 1)?;
+        Ok(Extent {
+            length: self.size - offset,
+            place: Place::File { depth: 0, offset },
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::invalid;
 use crate::storage::{Checked, Storage};
-use crate::{Disk, DiskError, SECTOR_SIZE, check_range};
+use crate::{Disk, DiskError, Extent, Place, SECTOR_SIZE, check_range};
 
 /// A raw disk.
 pub struct Raw<S> {
@@ -57,5 +57,12 @@ impl<S: Storage> Disk for Raw<S> {
         } else {
             Ok(())
         }
+    }
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        check_range(self.size, offset, 1)?;
+        Ok(Extent {
+            length: self.size - offset,
+            place: Place::File { depth: 0, offset },
+        })
     }
 }

@@ -1,11 +1,9 @@
 //! A new, empty dynamic VHD.
 
 use crate::bat::UNUSED;
-use crate::error::invalid;
 use crate::footer::{DiskType, FOOTER_SIZE, Footer, MAX_SIZE};
 use crate::header::{HEADER_SIZE, Header};
-use crate::storage::{Checked, Storage};
-use crate::{DiskError, SECTOR_SIZE};
+use disk::{Checked, DiskError, SECTOR_SIZE, Storage, invalid};
 use zerocopy::IntoBytes;
 
 /// Writes an empty dynamic disk into an empty storage: footer copy, header, table, footer.

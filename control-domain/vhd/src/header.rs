@@ -1,8 +1,7 @@
 //! The dynamic disk header (specification 1.0, "Dynamic Disk Header Format"), big-endian.
 
-use crate::DiskError;
-use crate::error::invalid;
 use crate::footer::checksum;
+use disk::{DiskError, invalid};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

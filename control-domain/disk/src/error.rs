@@ -22,7 +22,7 @@ pub enum DiskError {
         /// First byte of the request.
         offset: u64,
         /// Its length in bytes.
-        length: usize,
+        length: u64,
         /// Size of the disk in bytes.
         size: u64,
     },
@@ -37,6 +37,15 @@ pub enum DiskError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl DiskError {
+    /// Whether the file could not be written for want of room: all that was written before is
+    /// still there, and the same call works once there is room.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
 }
 
 impl core::fmt::Display for DiskError {
@@ -74,7 +83,7 @@ impl std::error::Error for DiskError {
 }
 
 /// Shorthand for [`DiskError::Invalid`].
-pub(crate) fn invalid(offset: u64, reason: impl Into<String>) -> DiskError {
+pub fn invalid(offset: u64, reason: impl Into<String>) -> DiskError {
     DiskError::Invalid {
         offset,
         reason: reason.into(),

@@ -1,10 +1,8 @@
 //! The block allocation table: for each block the sector at which its bitmap begins.
 
-use crate::error::invalid;
 use crate::footer::FOOTER_SIZE;
 use crate::header::HEADER_SIZE;
-use crate::storage::{Checked, Storage};
-use crate::{DiskError, SECTOR_SIZE};
+use disk::{Checked, DiskError, SECTOR_SIZE, Storage, invalid};
 
 /// Entry of a block that was never written.
 pub const UNUSED: u32 = u32::MAX;

@@ -18,11 +18,9 @@
 //! cut leaves between the last block and the footer is waste, zeroed before it is used again.
 
 use crate::bat::Bat;
-use crate::error::invalid;
 use crate::footer::{FOOTER_SIZE, Footer, NO_HEADER};
 use crate::header::{HEADER_SIZE, Header};
-use crate::storage::{Checked, Storage};
-use crate::{Disk, DiskError, SECTOR_SIZE, check_range};
+use disk::{Checked, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range, invalid};
 use std::collections::{BTreeSet, HashMap};
 use zerocopy::IntoBytes;
 
@@ -302,6 +300,38 @@ impl<S: Storage> Disk for Dynamic<S> {
         }
         self.bat.write_pending(&mut self.storage)?;
         self.storage.flush()
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        check_range(self.size, offset, 1)?;
+        let (block, inside) = (
+            (offset / self.block_size) as usize,
+            offset % self.block_size,
+        );
+        let block_left = (self.block_size - inside).min(self.size - offset);
+        let Some(place) = self.bat.find(block) else {
+            return Ok(Extent {
+                length: block_left,
+                place: Place::Zero,
+            });
+        };
+        let data_start = place + self.bitmap_size;
+        let bits = self.bitmap(block, place)?;
+        let first = inside / SECTOR_SIZE;
+        let written = is_set(bits, first);
+        let mut end = first + 1;
+        while end * SECTOR_SIZE < inside + block_left && is_set(bits, end) == written {
+            end += 1;
+        }
+        let length = (end * SECTOR_SIZE - inside).min(block_left);
+        let place = match written {
+            true => Place::File {
+                depth: 0,
+                offset: data_start + inside,
+            },
+            false => Place::Zero,
+        };
+        Ok(Extent { length, place })
     }
 
     fn close(&mut self) -> Result<(), DiskError> {
