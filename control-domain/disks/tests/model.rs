@@ -1,12 +1,10 @@
 //! A dynamic VHD against a plain array, with and without power cuts.
 #![allow(clippy::unwrap_used)]
 
-mod volatile;
-
+use disk_testing::Volatile;
 use disks::{Format, open_storage};
 use proptest::prelude::*;
 use vhd::create_dynamic;
-use volatile::Volatile;
 
 /// 41 sectors in blocks of 4 KiB: six blocks, the last one not whole.
 const SIZE: usize = 41 * 512;
