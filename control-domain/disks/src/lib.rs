@@ -1,12 +1,33 @@
-//! Disks as files: [`open`] looks at a file and answers a [`disk::Disk`], whatever its format.
+//! Disks as files: [`open`] looks at a file and answers a [`disk::Disk`], whatever its format and
+//! however many parents it stands on. What people do with disk files is here too, one operation a
+//! file: create, convert, map.
 //!
-//! A machine's bytes lie in its files and nowhere else. The formats are crates of their own: `vhd`
-//! and those that follow it; this one knows which file is which.
+//! A machine's bytes lie in its files and nowhere else. The formats are crates of their own (`vhd`
+//! and those that follow it); this one knows which file is which, and who is whose parent.
 //!
-//! What is absent: unsafe code, a panic on what a file says, conversion and repair behind the
-//! person's back. What is not fully understood is refused, with the reason, the offset and the way out.
+//! What is absent: unsafe code, a panic on what a file says, a write to a parent by opening its child,
+//! conversion and repair behind the person's back. What is not fully understood is refused, with the
+//! reason, the offset and the way out.
 #![forbid(unsafe_code)]
 
+mod convert;
+mod create;
+mod detect;
+mod error;
+mod identity;
+mod info;
+mod layer;
+mod map;
 mod open;
+mod parent_path;
+mod progress;
 
-pub use open::{Format, Opened, open, open_storage};
+pub use convert::convert;
+pub use create::{NewDisk, NewKind, create};
+pub use detect::Format;
+pub use error::Error;
+pub use identity::Identity;
+pub use info::{DiskInfo, Kind};
+pub use map::{Map, Stretch, map, stretches};
+pub use open::{MOST_FILES, OpenOptions, Opened, info, open};
+pub use progress::Progress;

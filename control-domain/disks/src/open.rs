@@ -1,123 +1,163 @@
-//! Which format a file has.
+//! Opening a disk file and its chain.
+//!
+//! Parents are opened for reading only, whatever the child is opened for. A chain holds at most
+//! [`MOST_FILES`] files, none of them twice.
 
-use disk::{Checked, Disk, DiskError, FileStorage, Raw, Storage, invalid};
-use std::path::Path;
-use vhd::{DiskType, Dynamic, FOOTER_SIZE, Fixed, Footer};
+use crate::Error;
+use crate::detect::{Format, detect};
+use crate::info::DiskInfo;
+use crate::layer;
+use disk::{Checked, Disk, FileStorage};
+use std::path::{Path, PathBuf};
 
-/// How to take a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// By its content; a file without a known structure is refused.
-    Detect,
-    /// As the disk's bytes, whatever they look like.
-    Raw,
+/// The most files in a chain. Hyper-V stops at about 50 checkpoints a machine.
+pub const MOST_FILES: usize = 256;
+
+/// How to open a disk.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The format of the file itself; nothing: by its content. Parents are always found by content.
+    pub format: Option<Format>,
+    /// Whether the disk is to be written. Its parents never are.
+    pub writable: bool,
+    /// Take a parent that is not, or no longer, the one that the child was made on. Somebody has to
+    /// know that it holds the same data.
+    pub accept_parent: bool,
+    /// The parent of the file itself, instead of where it says that it is.
+    pub parent: Option<PathBuf>,
 }
 
-/// An open disk, and what is worth telling the person about it.
+impl OpenOptions {
+    /// For reading.
+    pub fn read_only() -> Self {
+        Self::default()
+    }
+
+    /// For reading and writing.
+    pub fn writable() -> Self {
+        Self {
+            writable: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// An open disk.
 pub struct Opened {
     /// The disk.
     pub disk: Box<dyn Disk>,
-    /// "dynamic VHD" and the like.
-    pub description: &'static str,
-    /// Something that is wrong with the file but does no harm.
-    pub warning: Option<String>,
+    /// Its files: what was asked for, its parent, and so on to the base.
+    pub chain: Vec<DiskInfo>,
 }
 
-/// Opens a disk file.
-///
-/// # Errors
-/// Why it can't be used, with the file's name.
-pub fn open(path: &Path, format: Format, writable: bool) -> Result<Opened, String> {
-    let storage =
-        FileStorage::open(path, writable).map_err(|e| format!("{}: {e}", path.display()))?;
-    open_storage(storage, format, writable).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Opens a disk in any storage.
-///
-/// # Errors
-/// Why it can't be used.
-pub fn open_storage<S: Storage + 'static>(
-    storage: S,
-    format: Format,
-    writable: bool,
-) -> Result<Opened, DiskError> {
-    if format == Format::Raw {
-        let disk = Box::new(Raw::open(storage, writable)?);
-        return Ok(Opened {
-            disk,
-            description: "raw",
-            warning: None,
-        });
+impl Opened {
+    /// The file that was asked for.
+    pub fn info(&self) -> &DiskInfo {
+        &self.chain[0]
     }
+
+    /// What is wrong with the files but does no harm, with their names.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.chain.iter().flat_map(|info| {
+            let path = info.path.display();
+            info.warnings
+                .iter()
+                .map(move |warning| format!("{path}: {warning}"))
+        })
+    }
+}
+
+/// Opens a disk file and all its parents.
+///
+/// # Errors
+/// Why one of the files can't be used, is missing, or is not the right one.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
+    open_above(path, options, &mut Vec::new())
+}
+
+/// Describes a disk file. Its parent need not be there.
+///
+/// # Errors
+/// Why the file can't be read or understood.
+pub fn info(path: &Path, format: Option<Format>) -> Result<DiskInfo, Error> {
+    let (storage, format) = storage(path, format, false)?;
+    let layer = layer::Layer::read(path, storage, format)?;
+    let mut info = layer.info;
+    if let Some(link) = &layer.link {
+        info.parent = link.find(path).ok().or(info.parent);
+    }
+    Ok(info)
+}
+
+fn storage(
+    path: &Path,
+    format: Option<Format>,
+    writable: bool,
+) -> Result<(Checked<FileStorage>, Format), Error> {
+    let storage = FileStorage::open(path, writable).map_err(Error::file(path, "open"))?;
     let mut storage = Checked(storage);
-    let length = storage.length()?;
-    if length < FOOTER_SIZE {
-        return Err(invalid(
-            length,
-            "too short for a VHD; if it is a raw disk, say so with \"format: raw\"",
+    let format = match format {
+        Some(format) => format,
+        None => detect(&mut storage, path).map_err(Error::disk(path))?,
+    };
+    Ok((storage, format))
+}
+
+/// Opens a file whose children, from the top of the chain on, are `above`.
+fn open_above(
+    path: &Path,
+    options: &OpenOptions,
+    above: &mut Vec<PathBuf>,
+) -> Result<Opened, Error> {
+    let real = path.canonicalize().map_err(Error::file(path, "open"))?;
+    if above.contains(&real) {
+        return Err(Error::refused(
+            path,
+            "the chain comes back to this file: one of its children is also its parent; repair the chain with the right parent's path",
         ));
     }
-    let (footer, footer_offset, warning) = find_footer(&mut storage, length)?;
-    let storage = storage.0;
-    Ok(match footer.kind(footer_offset.unwrap_or(0))? {
-        DiskType::Fixed => {
-            let offset = footer_offset
-                .ok_or_else(|| invalid(0, "a fixed VHD needs its footer at the end"))?;
-            let disk = Box::new(Fixed::open(storage, &footer, offset, writable)?);
-            Opened {
-                disk,
-                description: "fixed VHD",
-                warning,
-            }
-        }
-        DiskType::Dynamic => {
-            let disk = Box::new(Dynamic::open(storage, footer, footer_offset, writable)?);
-            Opened {
-                disk,
-                description: "dynamic VHD",
-                warning,
-            }
-        }
-        DiskType::Differencing => {
-            return Err(DiskError::Unsupported {
-                reason: "a differencing VHD needs its parent, and chains are not supported yet; \
-                         merge it where it was made"
-                    .into(),
+    if above.len() >= MOST_FILES {
+        return Err(Error::refused(
+            path,
+            format!("the chain is longer than {MOST_FILES} files; merge some of them"),
+        ));
+    }
+    above.push(real);
+    let (storage, format) = storage(path, options.format, options.writable)?;
+    let mut layer = layer::Layer::read(path, storage, format)?;
+    let Some(link) = layer.link.take() else {
+        let info = layer.info.clone();
+        let disk = layer.open(None, options.writable)?;
+        return Ok(Opened {
+            disk,
+            chain: vec![info],
+        });
+    };
+    let parent_path = match &options.parent {
+        Some(parent) => parent.clone(),
+        None => link.find(path)?,
+    };
+    let below = OpenOptions {
+        accept_parent: options.accept_parent,
+        ..OpenOptions::default()
+    };
+    let parent = open_above(&parent_path, &below, above)?;
+    if let Err(reason) = link.check(&parent_path) {
+        if !options.accept_parent {
+            return Err(Error::ParentMismatch {
+                child: path.into(),
+                parent: parent_path,
+                reason,
             });
         }
-    })
-}
-
-/// The footer and where it lies at the end, if it does; else the copy at the start.
-#[allow(clippy::type_complexity)]
-fn find_footer<S: Storage>(
-    storage: &mut Checked<S>,
-    length: u64,
-) -> Result<(Footer, Option<u64>, Option<String>), DiskError> {
-    let mut bytes = [0; FOOTER_SIZE as usize];
-    let offset = length - FOOTER_SIZE;
-    storage.read(offset, &mut bytes)?;
-    let at_end = match Footer::parse(&bytes, offset) {
-        Ok(footer) => return Ok((footer, Some(offset), None)),
-        Err(error) => error,
-    };
-    storage.read(0, &mut bytes)?;
-    match Footer::parse(&bytes, 0) {
-        Ok(footer) => {
-            let warning = format!(
-                "the footer at the end is not whole ({at_end}); its copy at the start is used"
-            );
-            Ok((footer, None, Some(warning)))
-        }
-        // A footer with something wrong in it says more than that there is none.
-        Err(_) if bytes.starts_with(b"vhdxfile") => Err(DiskError::Unsupported {
-            reason: "VHDX is not supported yet; use a VHD".into(),
-        }),
-        Err(at_start) if bytes.starts_with(b"conectix") => Err(at_start),
-        Err(_) => Err(DiskError::Invalid {
-            offset,
-            reason: format!("{at_end}; if it is a raw disk, say so with \"format: raw\""),
-        }),
+        layer
+            .info
+            .warnings
+            .push(format!("the parent was accepted although {reason}"));
     }
+    layer.info.parent = Some(parent_path);
+    let mut chain = vec![layer.info.clone()];
+    chain.extend(parent.chain);
+    let disk = layer.open(Some(parent.disk), options.writable)?;
+    Ok(Opened { disk, chain })
 }

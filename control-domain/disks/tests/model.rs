@@ -1,10 +1,10 @@
 //! A dynamic VHD against a plain array, with and without power cuts.
 #![allow(clippy::unwrap_used)]
 
+use disk::Checked;
 use disk_testing::Volatile;
-use disks::{Format, open_storage};
 use proptest::prelude::*;
-use vhd::create_dynamic;
+use vhd::{Located, create_dynamic};
 
 /// 41 sectors in blocks of 4 KiB: six blocks, the last one not whole.
 const SIZE: usize = 41 * 512;
@@ -44,7 +44,7 @@ fn empty() -> Volatile {
 }
 
 fn open(storage: Volatile) -> Box<dyn disk::Disk> {
-    open_storage(storage, Format::Detect, true).unwrap().disk
+    vhd::open(storage, None, true).unwrap()
 }
 
 fn pattern(value: u8, length: usize) -> Vec<u8> {
@@ -159,8 +159,7 @@ proptest! {
             *byte = value;
         }
         bytes.truncate(cut.unwrap_or(usize::MAX));
-        if let Ok(opened) = open_storage(Volatile::new(bytes), Format::Detect, true) {
-            let mut disk = opened.disk;
+        if let Ok(mut disk) = vhd::open(Volatile::new(bytes), None, true) {
             let size = disk.size();
             let mut data = vec![0; size.min(1 << 20) as usize];
             let _ = disk.read(0, &mut data);
@@ -198,15 +197,18 @@ fn a_lost_footer_is_replaced_by_its_copy() {
     let length = bytes.len();
     bytes[length - 512..].fill(0);
     let storage = Volatile::new(bytes);
-    let opened = open_storage(storage.clone(), Format::Detect, true).unwrap();
-    assert!(opened.warning.unwrap().contains("copy"));
-    let mut disk = opened.disk;
+    let warning = || {
+        Located::find(&mut Checked(storage.clone()))
+            .unwrap()
+            .warning
+    };
+    assert!(warning().unwrap().contains("copy"));
+    let mut disk = open(storage.clone());
     disk.write(5000, &[6; 100]).unwrap();
     disk.close().unwrap();
     drop(disk);
-    let opened = open_storage(storage, Format::Detect, false).unwrap();
-    assert!(opened.warning.is_none());
-    let mut disk = opened.disk;
+    assert!(warning().is_none());
+    let mut disk = vhd::open(storage, None, false).unwrap();
     let mut data = [0; 5100];
     disk.read(0, &mut data).unwrap();
     assert!(data[..4096] == [5; 4096] && data[4096..5000] == [0; 904] && data[5000..] == [6; 100]);

@@ -1,7 +1,7 @@
 //! The same files, read and written by qemu-img and 7-Zip. Skipped, saying so, where they are absent.
 #![allow(clippy::unwrap_used)]
 
-use disks::{Format, open};
+use disks::{OpenOptions, open};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +49,7 @@ fn run(program: &str, arguments: &[&str], folder: &Path) {
 
 /// A few writes that touch, cross and end blocks; the same into the disk and into an array.
 fn fill(path: &Path) -> Vec<u8> {
-    let mut disk = open(path, Format::Detect, true).unwrap().disk;
+    let mut disk = open(path, &OpenOptions::writable()).unwrap().disk;
     let mut model = vec![0; disk.size() as usize];
     disk.read(0, &mut model).unwrap();
     let block = 2 << 20;
@@ -112,7 +112,7 @@ fn qemu_reads_what_we_wrote_into_its_dynamic_disk() {
         ],
         &folder.0,
     );
-    let mut disk = open(&folder.0.join("d.vhd"), Format::Detect, false)
+    let mut disk = open(&folder.0.join("d.vhd"), &OpenOptions::read_only())
         .unwrap()
         .disk;
     let mut model = model;

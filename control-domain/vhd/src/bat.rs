@@ -1,8 +1,9 @@
 //! The block allocation table: for each block the sector at which its bitmap begins.
 
-use crate::footer::FOOTER_SIZE;
-use crate::header::HEADER_SIZE;
+use crate::header::Header;
 use disk::{Checked, DiskError, SECTOR_SIZE, Storage, invalid};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Entry of a block that was never written.
 pub const UNUSED: u32 = u32::MAX;
@@ -12,60 +13,59 @@ pub const UNUSED: u32 = u32::MAX;
 pub struct Bat {
     offset: u64,
     entries: Vec<u32>,
-    pending: Vec<u32>,
+    pending: BTreeSet<u32>,
 }
 
 impl Bat {
     /// Reads and checks the table. `block_bytes` is bitmap and data of a block; blocks must lie apart
-    /// from each other, the footer's copy, the header at `header_offset` and the table, and before `end`.
+    /// from each other and from what is `reserved`, and before `end`.
     ///
     /// # Errors
     /// If the table or a block is not within the file, or two blocks overlap.
     pub fn read<S: Storage>(
         storage: &mut Checked<S>,
-        offset: u64,
-        count: u32,
+        header: &Header,
         block_bytes: u64,
-        header_offset: u64,
+        reserved: &[Range<u64>],
         end: u64,
     ) -> Result<Self, DiskError> {
+        let offset = header.table_offset.get();
+        let count = header.max_table_entries.get();
         let length = u64::from(count) * 4;
-        let table_end = offset
+        if offset
             .checked_add(length)
-            .filter(|table_end| *table_end <= end);
-        let Some(table_end) = table_end else {
+            .is_none_or(|table_end| table_end > end)
+        {
             return Err(invalid(
                 offset,
-                format!("the block table of {count} entries is not within the file"),
+                format!(
+                    "the block table of {count} entries is not within the file; it was cut short"
+                ),
             ));
-        };
+        }
         let mut bytes = vec![0; length as usize];
         storage.read(offset, &mut bytes)?;
-        let entries: Vec<u32> = bytes
+        let entries = bytes
             .as_chunks()
             .0
             .iter()
             .map(|entry| u32::from_be_bytes(*entry))
             .collect();
-        let mut used: Vec<(u64, usize)> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| **entry != UNUSED)
-            .map(|(block, entry)| (u64::from(*entry) * SECTOR_SIZE, block))
-            .collect();
-        used.sort_unstable();
-        let reserved = [
-            (offset, table_end),
-            (header_offset, header_offset + HEADER_SIZE),
-        ];
-        let mut free = FOOTER_SIZE;
-        for (start, block) in used {
+        let bat = Self {
+            offset,
+            entries,
+            pending: BTreeSet::new(),
+        };
+        let mut free = 0;
+        for (start, block) in bat.places() {
             let at = offset + block as u64 * 4;
-            let over = |range: &(u64, u64)| start < range.1 && start + block_bytes > range.0;
+            let over = |range: &Range<u64>| start < range.end && start + block_bytes > range.start;
             if start < free || reserved.iter().any(over) {
                 return Err(invalid(
                     at,
-                    format!("block {block} at {start:#x} overlaps what lies before it"),
+                    format!(
+                        "block {block} at {start:#x} overlaps what lies before it; copy what can be read into a new disk"
+                    ),
                 ));
             }
             free = start + block_bytes;
@@ -76,11 +76,43 @@ impl Bat {
                 ));
             }
         }
-        Ok(Self {
-            offset,
-            entries,
-            pending: Vec::new(),
-        })
+        Ok(bat)
+    }
+
+    /// The blocks in the order in which they lie in the file: place, block.
+    pub fn places(&self) -> Vec<(u64, usize)> {
+        let mut places: Vec<(u64, usize)> = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| **entry != UNUSED)
+            .map(|(block, entry)| (u64::from(*entry) * SECTOR_SIZE, block))
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Where between blocks, but not over what is `reserved`, there is room for one.
+    pub fn holes(&self, block_bytes: u64, reserved: &[Range<u64>]) -> Vec<u64> {
+        let places = self.places();
+        let mut holes = Vec::new();
+        for pair in places.windows(2) {
+            let mut at = pair[0].0 + block_bytes;
+            while at + block_bytes <= pair[1].0 {
+                let over = reserved
+                    .iter()
+                    .find(|range| at < range.end && at + block_bytes > range.start);
+                match over {
+                    Some(range) => at = range.end.next_multiple_of(SECTOR_SIZE),
+                    None => {
+                        holes.push(at);
+                        at += block_bytes;
+                    }
+                }
+            }
+        }
+        holes.reverse();
+        holes
     }
 
     /// Offset of a block's bitmap in the file.
@@ -104,7 +136,7 @@ impl Bat {
             ));
         };
         *entry = sector;
-        self.pending.push(block as u32);
+        self.pending.insert(block as u32);
         Ok(())
     }
 
@@ -113,27 +145,45 @@ impl Bat {
         !self.pending.is_empty()
     }
 
+    /// Takes a block out of the table, in memory for now.
+    pub fn leave(&mut self, block: usize) {
+        if let Some(entry) = self.entries.get_mut(block) {
+            *entry = UNUSED;
+            self.pending.insert(block as u32);
+        }
+    }
+
     /// Writes the entries that the file does not have yet. The blocks must be safe on the disk.
+    /// [`Bat::written`] is to follow a flush.
     ///
     /// # Errors
     /// If the file can't be written; the entries stay pending.
-    pub fn write_pending<S: Storage>(&mut self, storage: &mut Checked<S>) -> Result<(), DiskError> {
-        for &block in &self.pending {
-            let bytes = self.entries[block as usize].to_be_bytes();
-            storage.write(self.offset + u64::from(block) * 4, &bytes)?;
+    pub fn write_pending<S: Storage>(&self, storage: &mut Checked<S>) -> Result<(), DiskError> {
+        let mut pending = self.pending.iter().copied().peekable();
+        while let Some(first) = pending.next() {
+            let mut end = first + 1;
+            while pending.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            let bytes: Vec<u8> = self.entries[first as usize..end as usize]
+                .iter()
+                .flat_map(|entry| entry.to_be_bytes())
+                .collect();
+            storage.write(self.offset + u64::from(first) * 4, &bytes)?;
         }
-        self.pending.clear();
         Ok(())
     }
 
-    /// The first offset behind all blocks.
-    pub fn blocks_end(&self, block_bytes: u64) -> Option<u64> {
-        let last = self
-            .entries
-            .iter()
-            .filter(|entry| **entry != UNUSED)
-            .max()?;
-        Some(u64::from(*last) * SECTOR_SIZE + block_bytes)
+    /// The file has all entries.
+    pub fn written(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The first offset behind all blocks; 0 if there are none.
+    pub fn blocks_end(&self, block_bytes: u64) -> u64 {
+        self.places()
+            .last()
+            .map_or(0, |(start, _)| start + block_bytes)
     }
 
     /// Number of blocks that are allocated.

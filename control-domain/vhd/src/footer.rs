@@ -12,7 +12,8 @@ pub const NO_HEADER: u64 = u64::MAX;
 /// The largest disk that the format holds: 2040 GiB.
 pub const MAX_SIZE: u64 = 2040 << 30;
 
-const COOKIE: [u8; 8] = *b"conectix";
+/// How every footer begins.
+pub const COOKIE: [u8; 8] = *b"conectix";
 
 /// Cylinders, heads, sectors per track, as the IDE standard had them.
 #[derive(
@@ -136,8 +137,9 @@ impl Footer {
             version: U32::new(0x0001_0000),
             data_offset: U64::new(data_offset),
             timestamp: U32::new(timestamp),
-            creator: *b"ent ",
-            creator_version: U32::new(0x0001_0000),
+            // Readers that choose between size and geometry by creator take the size for this one.
+            creator: *b"win ",
+            creator_version: U32::new(0x000a_0000),
             creator_os: *b"Wi2k",
             original_size: U64::new(size),
             current_size: U64::new(size),
@@ -152,8 +154,13 @@ impl Footer {
             saved_state: 0,
             reserved: [0; 427],
         };
-        footer.checksum = U32::new(checksum(footer.as_bytes(), CHECKSUM_OFFSET));
+        footer.seal();
         footer
+    }
+
+    /// Computes the checksum anew after a change.
+    pub fn seal(&mut self) {
+        self.checksum = U32::new(checksum(self.as_bytes(), CHECKSUM_OFFSET));
     }
 
     /// Checks a footer that was read at `offset`.
@@ -207,6 +214,31 @@ impl Footer {
             4 => Ok(DiskType::Differencing),
             other => Err(invalid(offset, format!("VHD disk type {other} is unknown"))),
         }
+    }
+}
+
+impl Footer {
+    /// Size in bytes as the geometry has it: what Virtual PC's BIOS showed. The disk's is `current_size`.
+    pub fn geometry_size(&self) -> u64 {
+        let tracks = u64::from(self.geometry.cylinders.get()) * u64::from(self.geometry.heads);
+        tracks * u64::from(self.geometry.sectors) * SECTOR_SIZE
+    }
+
+    /// Who made the disk, as text: "win 10.0" and the like.
+    pub fn creator_name(&self) -> String {
+        let name: String = self
+            .creator
+            .iter()
+            .map(|b| char::from(*b))
+            .filter(|c| c.is_ascii_graphic())
+            .collect();
+        let version = self.creator_version.get();
+        format!("{name} {}.{}", version >> 16, version & 0xffff)
+    }
+
+    /// Whether the disk needs a parent.
+    pub fn is_differencing(&self) -> bool {
+        self.disk_type.get() == 4
     }
 }
 

@@ -1,15 +1,18 @@
 //! The dynamic disk header (specification 1.0, "Dynamic Disk Header Format"), big-endian.
 
 use crate::footer::checksum;
+use crate::locator::{Locator, text_of_units};
 use disk::{DiskError, invalid};
 use zerocopy::byteorder::big_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Size of a header in bytes.
 pub const HEADER_SIZE: u64 = 1024;
 
 const COOKIE: [u8; 8] = *b"cxsparse";
 const CHECKSUM_OFFSET: usize = 36;
+/// The table is kept in memory: 64 MiB at most. The largest disk has 1,044,480 blocks of the usual 2 MiB.
+const MOST_ENTRIES: u32 = 16 << 20;
 
 /// A dynamic header as it lies in the file.
 #[derive(
@@ -40,7 +43,7 @@ pub struct Header {
     /// Name of the parent, UTF-16BE.
     pub parent_name: [u8; 512],
     /// Eight locators of the parent, 24 bytes each.
-    pub parent_locators: [u8; 192],
+    pub parent_locators: [Locator; 8],
     /// Zero.
     pub reserved_end: [u8; 256],
 }
@@ -60,11 +63,41 @@ impl Header {
             parent_timestamp: U32::new(0),
             reserved: U32::new(0),
             parent_name: [0; 512],
-            parent_locators: [0; 192],
+            parent_locators: [Locator::new_zeroed(); 8],
             reserved_end: [0; 256],
         };
-        header.checksum = U32::new(checksum(header.as_bytes(), CHECKSUM_OFFSET));
+        header.seal();
         header
+    }
+
+    /// Computes the checksum anew after a change.
+    pub fn seal(&mut self) {
+        self.checksum = U32::new(checksum(self.as_bytes(), CHECKSUM_OFFSET));
+    }
+
+    /// The parent's locators, used and unused ones.
+    pub fn locators(&self) -> &[Locator; 8] {
+        &self.parent_locators
+    }
+
+    /// The parent's name, as people read it.
+    pub fn parent_name(&self) -> String {
+        text_of_units(
+            self.parent_name
+                .as_chunks()
+                .0
+                .iter()
+                .map(|unit| u16::from_be_bytes(*unit)),
+        )
+    }
+
+    /// Enters the parent's name; what is longer than 255 UTF-16 units loses its end.
+    pub fn set_parent_name(&mut self, name: &str) {
+        self.parent_name = [0; 512];
+        let (room, _) = self.parent_name[..510].as_chunks_mut();
+        for (slot, unit) in room.iter_mut().zip(name.encode_utf16()) {
+            *slot = unit.to_be_bytes();
+        }
     }
 
     /// Checks a header that was read at `offset`, for a disk of `size` bytes.
@@ -106,6 +139,15 @@ impl Header {
             return Err(invalid(
                 offset,
                 format!("block size {block_size} is not a power of two from 4 KiB to 256 MiB"),
+            ));
+        }
+        if header.max_table_entries.get() > MOST_ENTRIES {
+            return Err(invalid(
+                offset,
+                format!(
+                    "a table of {} blocks is more than the {MOST_ENTRIES} that are kept in memory; convert the disk to larger blocks where it was made",
+                    header.max_table_entries.get()
+                ),
             ));
         }
         let blocks = size.div_ceil(block_size.into());

@@ -3,7 +3,7 @@
 use crate::machine_file::{DiskEntry, DiskFormat};
 use devices::{BlockBackend, BlockError};
 use disk::{Disk, DiskError, SECTOR_SIZE};
-use disks::Format;
+use disks::{Format, OpenOptions};
 use std::path::Path;
 
 /// A disk of a machine.
@@ -19,18 +19,21 @@ impl MachineDisk {
     /// One sentence with the file's name.
     pub fn open(folder: &Path, entry: &DiskEntry) -> Result<(Self, String), String> {
         let path = folder.join(&entry.path);
-        let format = match entry.format {
-            DiskFormat::Detect => Format::Detect,
-            DiskFormat::Raw => Format::Raw,
+        let options = OpenOptions {
+            format: match entry.format {
+                DiskFormat::Detect => None,
+                DiskFormat::Raw => Some(Format::Raw),
+            },
+            ..OpenOptions::writable()
         };
-        let opened = disks::open(&path, format, true)?;
+        let opened = disks::open(&path, &options).map_err(|error| error.to_string())?;
         let name = entry.path.display().to_string();
-        if let Some(warning) = opened.warning {
-            eprintln!("entente-vmm: {name}: {warning}");
+        for warning in opened.warnings() {
+            eprintln!("entente-vmm: {warning}");
         }
         let about = format!(
             "disk {name} ({}, {} MiB)",
-            opened.description,
+            opened.info().description(),
             opened.disk.size() >> 20
         );
         Ok((

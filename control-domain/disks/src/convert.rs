@@ -1,0 +1,85 @@
+//! Converting: a whole chain flat into a new file of any kind.
+
+use crate::Error;
+use crate::create::{Fresh, NewDisk, NewKind, write_empty};
+use crate::info::DiskInfo;
+use crate::open::{OpenOptions, info, open};
+use crate::progress::Progress;
+use disk::{Disk, DiskError, Place};
+use std::path::Path;
+
+/// How much is copied at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Writes what `source` reads as, parents and all, into a new file. `new.size_bytes` is of no
+/// account: the disk gets the source's size. Zeros take no room where the kind allows that.
+///
+/// # Errors
+/// If either can't be used, or the target is there already; the target is then not made.
+pub fn convert(
+    source: &Path,
+    options: &OpenOptions,
+    target: &Path,
+    new: &NewDisk,
+    progress: Progress<'_>,
+) -> Result<DiskInfo, Error> {
+    if let NewKind::VhdDifferencing { .. } = new.kind {
+        return Err(Error::refused(
+            target,
+            "a conversion is flat and needs no parent; create a differencing disk and write into it instead",
+        ));
+    }
+    let mut from = open(source, options)?.disk;
+    let new = NewDisk {
+        size_bytes: from.size(),
+        ..new.clone()
+    };
+    let fresh = Fresh::begin(target)?;
+    write_empty(fresh.path(), &new, target)?;
+    let target_options = OpenOptions {
+        format: new.kind.format(),
+        ..OpenOptions::writable()
+    };
+    let mut to = open(fresh.path(), &target_options)?.disk;
+    copy(from.as_mut(), to.as_mut(), progress).map_err(|failed| match failed {
+        CopyError::Read(error) => Error::disk(source)(error),
+        CopyError::Write(error) => Error::disk(target)(error),
+    })?;
+    to.close().map_err(Error::disk(target))?;
+    drop(to);
+    fresh.finish()?;
+    info(target, new.kind.format())
+}
+
+/// Which side of a copy failed.
+#[derive(Debug)]
+pub(crate) enum CopyError {
+    Read(DiskError),
+    Write(DiskError),
+}
+
+/// Copies all that is not zero into a disk that is all zeros.
+pub(crate) fn copy(
+    from: &mut dyn Disk,
+    to: &mut dyn Disk,
+    progress: Progress<'_>,
+) -> Result<(), CopyError> {
+    let size = from.size();
+    let mut data = vec![0; CHUNK_BYTES as usize];
+    let mut at = 0;
+    while at < size {
+        let extent = from.extent(at).map_err(CopyError::Read)?;
+        let mut length = extent.length;
+        if extent.place != Place::Zero {
+            length = length.min(CHUNK_BYTES);
+            let data = &mut data[..length as usize];
+            from.read(at, data).map_err(CopyError::Read)?;
+            if data.iter().any(|byte| *byte != 0) {
+                to.write(at, data).map_err(CopyError::Write)?;
+            }
+        }
+        at += length.max(1);
+        progress(at, size);
+    }
+    Ok(())
+}

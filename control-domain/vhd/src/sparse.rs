@@ -1,0 +1,337 @@
+//! A dynamic or differencing VHD: blocks that are allocated when they are first written. What a
+//! dynamic disk does not hold is zero, what a differencing disk does not hold is its parent's.
+//!
+//! # Order of writes
+//!
+//! A block consists of a bitmap (a set bit: the sector was written) and its data. New blocks go
+//! where the footer is, so the footer moves. At each point in between, a power cut leaves a file
+//! with a whole footer at its end or its start, a table that points to whole blocks only, and all
+//! data that was flushed:
+//!
+//! 1. the footer is written behind room for a few blocks, and flushed (the old one is now waste);
+//! 2. data is written into the room; bitmaps and the table are changed in memory only;
+//! 3. on a flush of the guest: flush, then write bitmaps and the table's entries, then flush again.
+//!
+//! So a bit is set, and a block is pointed to, only when its data is on the disk: no cut brings
+//! back what a sector held before it was written. A block that the guest discards leaves the table
+//! by step 3; only then is its place free for another one, zeroed before it is used.
+//!
+//! [`Disk::close`] moves the footer back behind the last block: footer, flush, cut. What a power
+//! cut leaves between the last block and the footer is waste, zeroed before it is used again.
+//!
+//! Memory: the table (4 bytes a block) and the bounded cache of `bitmaps`.
+
+mod write;
+
+use crate::bat::Bat;
+use crate::bitmaps::{Bitmap, Bitmaps};
+use crate::footer::{FOOTER_SIZE, Footer};
+use crate::header::{HEADER_SIZE, Header};
+use disk::{Checked, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range};
+use std::ops::Range;
+use zerocopy::IntoBytes;
+
+/// A dynamic VHD, or a differencing one with its parent.
+pub struct Sparse<S: Storage> {
+    storage: Checked<S>,
+    footer: Footer,
+    bat: Bat,
+    bitmaps: Bitmaps,
+    parent: Option<Box<dyn Disk>>,
+    size: u64,
+    block_size: u64,
+    bitmap_size: u64,
+    /// Where the next block goes.
+    next_block: u64,
+    /// Places of blocks that are no more, for new ones.
+    free: Vec<u64>,
+    /// The same, but the table in the file may still point there.
+    freed: Vec<u64>,
+    /// Up to where the file holds bytes that nobody vouches for. Behind it, it is zero.
+    stale_end: u64,
+    /// Where the footer is: the room ends here. 0 if the file has no whole footer at its end.
+    footer_offset: u64,
+    writable: bool,
+}
+
+impl<S: Storage> Sparse<S> {
+    /// Opens a disk whose footer is known. `footer_offset` is where it lies at the end of the file,
+    /// or nothing if only the copy at the start is whole. A differencing disk needs its `parent`,
+    /// whose identity the caller has checked (see [`crate::ParentLink`]).
+    ///
+    /// # Errors
+    /// What is wrong with the header or the table.
+    pub fn open(
+        storage: S,
+        footer: Footer,
+        footer_offset: Option<u64>,
+        parent: Option<Box<dyn Disk>>,
+        writable: bool,
+    ) -> Result<Self, DiskError> {
+        let mut storage = Checked(storage);
+        let length = storage.length()?;
+        let header = Header::read(&mut storage, &footer)?;
+        let block_size = u64::from(header.block_size.get());
+        let bitmap_size = bitmap_size(block_size);
+        let reserved = reserved(&footer, &header);
+        let bat = Bat::read(
+            &mut storage,
+            &header,
+            bitmap_size + block_size,
+            &reserved,
+            footer_offset.unwrap_or(length),
+        )?;
+        let fixed_end = reserved.iter().map(|range| range.end).max().unwrap_or(0);
+        let next_block = bat.blocks_end(bitmap_size + block_size).max(fixed_end);
+        Ok(Self {
+            storage,
+            size: footer.current_size.get(),
+            footer,
+            free: bat.holes(bitmap_size + block_size, &reserved),
+            bat,
+            bitmaps: Bitmaps::new(bitmap_size),
+            parent,
+            block_size,
+            bitmap_size,
+            next_block: next_block.next_multiple_of(SECTOR_SIZE),
+            freed: Vec::new(),
+            stale_end: length,
+            footer_offset: footer_offset.unwrap_or(0),
+            writable,
+        })
+    }
+
+    /// Number of blocks that the file holds.
+    pub fn allocated_blocks(&self) -> usize {
+        self.bat.used()
+    }
+
+    /// Bytes of data in a block.
+    pub fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.bitmap_size + self.block_size
+    }
+
+    /// The pieces of a range, each within one block: block, offset in it, place in the range.
+    fn pieces(
+        &self,
+        offset: u64,
+        length: usize,
+    ) -> impl Iterator<Item = (usize, u64, Range<usize>)> + use<S> {
+        let block_size = self.block_size;
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let position = offset + at as u64;
+            let inside = position % block_size;
+            let start = at;
+            at += (block_size - inside).min((length - at) as u64) as usize;
+            (at > start).then(|| ((position / block_size) as usize, inside, start..at))
+        })
+    }
+
+    fn bitmap(&mut self, block: usize, place: u64) -> Result<&Bitmap, DiskError> {
+        if self.bitmaps.get(block).is_none() {
+            let mut bytes = vec![0; self.bitmap_size as usize];
+            self.storage.read(place, &mut bytes)?;
+            self.bitmaps.remember(block, Bitmap::new(bytes));
+        }
+        self.bitmaps
+            .get(block)
+            .ok_or_else(|| disk::invalid(place, "the bitmap was not kept"))
+    }
+
+    /// What lies below this file: the parent, or zeros.
+    fn read_below(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        let Some(parent) = &mut self.parent else {
+            data.fill(0);
+            return Ok(());
+        };
+        let there = parent.size().saturating_sub(offset).min(data.len() as u64);
+        let (held, behind) = data.split_at_mut(there as usize);
+        behind.fill(0);
+        parent.read(offset, held)
+    }
+
+    /// Where a range that this file does not hold lies; of it, at most `length` bytes.
+    fn extent_below(&mut self, offset: u64, length: u64) -> Result<Extent, DiskError> {
+        if let Some(parent) = &mut self.parent
+            && offset < parent.size()
+        {
+            let below = parent.extent(offset)?;
+            return Ok(Extent {
+                length: below.length.min(length),
+                place: below.place.of_parent(),
+            });
+        }
+        Ok(Extent {
+            length,
+            place: Place::Zero,
+        })
+    }
+
+    fn read_piece(&mut self, block: usize, inside: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        let block_start = block as u64 * self.block_size;
+        let Some(place) = self.bat.find(block) else {
+            return self.read_below(block_start + inside, data);
+        };
+        let data_start = place + self.bitmap_size;
+        let end = inside + data.len() as u64;
+        let runs = self.bitmap(block, place)?.runs(touched(inside, data.len()));
+        for (held, first, last) in runs {
+            let from = (first * SECTOR_SIZE).max(inside);
+            let to = (last * SECTOR_SIZE).min(end);
+            let part = &mut data[(from - inside) as usize..(to - inside) as usize];
+            if held {
+                self.storage.read(data_start + from, part)?;
+            } else {
+                self.read_below(block_start + from, part)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the bitmap of a block: one bit a sector, whole sectors.
+pub fn bitmap_size(block_size: u64) -> u64 {
+    (block_size / SECTOR_SIZE / 8).next_multiple_of(SECTOR_SIZE)
+}
+
+/// What lies in the file besides blocks and the last footer: the footer's copy, the header, the table, the parent's paths.
+fn reserved(footer: &Footer, header: &Header) -> Vec<Range<u64>> {
+    let header_offset = footer.data_offset.get();
+    let table_offset = header.table_offset.get();
+    let table_bytes = u64::from(header.max_table_entries.get()) * 4;
+    let mut ranges = vec![
+        0..FOOTER_SIZE,
+        header_offset..header_offset + HEADER_SIZE,
+        table_offset..table_offset.saturating_add(table_bytes.next_multiple_of(SECTOR_SIZE)),
+    ];
+    if footer.is_differencing() {
+        let paths = header.locators().iter().filter(|l| l.code != [0; 4]);
+        ranges.extend(paths.map(|locator| {
+            let offset = locator.data_offset.get();
+            offset..offset.saturating_add(locator.data_length.get().into())
+        }));
+    }
+    ranges
+}
+
+/// The sectors of a block that a range touches.
+fn touched(inside: u64, length: usize) -> Range<u64> {
+    inside / SECTOR_SIZE..(inside + length as u64).div_ceil(SECTOR_SIZE)
+}
+
+impl<S: Storage> Disk for Sparse<S> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        check_range(self.size, offset, data.len())?;
+        for (block, inside, range) in self.pieces(offset, data.len()) {
+            self.read_piece(block, inside, &mut data[range])?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        check_range(self.size, offset, data.len())?;
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        for (block, inside, range) in self.pieces(offset, data.len()) {
+            self.write_piece(block, inside, &data[range])?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        if !self.writable {
+            return Ok(());
+        }
+        self.storage.flush()?;
+        if self.bitmaps.has_changed() || self.bat.has_pending() {
+            self.write_metadata()?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
+        let end = offset.saturating_add(length);
+        if end > self.size {
+            return Err(DiskError::OutOfRange {
+                offset,
+                length,
+                size: self.size,
+            });
+        }
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        let first = offset.div_ceil(self.block_size);
+        // The last block may be shorter than the others.
+        let last = if end == self.size {
+            end.div_ceil(self.block_size)
+        } else {
+            end / self.block_size
+        };
+        for block in first..last {
+            self.discard_block(block as usize)?;
+        }
+        Ok(())
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        check_range(self.size, offset, 1)?;
+        let block = (offset / self.block_size) as usize;
+        let inside = offset % self.block_size;
+        let block_left = (self.block_size - inside).min(self.size - offset);
+        let Some(place) = self.bat.find(block) else {
+            return self.extent_below(offset, block_left);
+        };
+        let data_start = place + self.bitmap_size;
+        let bitmap = self.bitmap(block, place)?;
+        let first = inside / SECTOR_SIZE;
+        let held = bitmap.is_set(first);
+        let sectors = (inside + block_left).div_ceil(SECTOR_SIZE);
+        let end = (first + 1..sectors)
+            .find(|sector| bitmap.is_set(*sector) != held)
+            .unwrap_or(sectors);
+        let length = (end * SECTOR_SIZE - inside).min(block_left);
+        if !held {
+            return self.extent_below(offset, length);
+        }
+        Ok(Extent {
+            length,
+            place: Place::File {
+                depth: 0,
+                offset: data_start + inside,
+            },
+        })
+    }
+
+    fn close(&mut self) -> Result<(), DiskError> {
+        self.flush()?;
+        // Only what this run made room for is given back; a file that was not extended stays.
+        if self.footer_offset > self.next_block && self.stale_end < self.footer_offset {
+            self.storage
+                .write(self.next_block, self.footer.as_bytes())?;
+            self.storage.flush()?;
+            self.storage.set_length(self.next_block + FOOTER_SIZE)?;
+            self.storage.flush()?;
+            self.footer_offset = self.next_block;
+            self.stale_end = self.next_block + FOOTER_SIZE;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Storage> Drop for Sparse<S> {
+    fn drop(&mut self) {
+        // Whoever needs to know whether it worked calls `close`.
+        let _ = self.close();
+    }
+}
