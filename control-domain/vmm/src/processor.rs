@@ -33,6 +33,9 @@ struct Processor<'a, C> {
 /// How often an access that the map allows is tried again before it is carried out here.
 const MOST_RETRIES: u32 = 16;
 
+/// Vector of the exception that an emulated instruction can meet.
+const PAGE_FAULT: u64 = 14;
+
 impl<'a, C: Calls + Sync> Processor<'a, C> {
     fn new(machine: &'a Machine<C>, index: usize) -> Result<Self, Outcome> {
         machine.thread(index).enter();
@@ -189,10 +192,19 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             .with_bus(self.index, |bus| f(&mut registers, bus));
         // Elements of a string instruction may be done even if the rest is not.
         self.page.registers.store(&registers);
-        self.page
-            .completion
-            .store(Completion::Registers as u32, Relaxed);
-        result.map_err(|error| self.unexpected(&error.to_string()))
+        let completion = match result {
+            Ok(()) => Completion::Registers,
+            Err(EmulationError::PageFault(fault)) => {
+                let words = [PAGE_FAULT, fault.error_code.into(), fault.address];
+                for (word, value) in self.page.data.iter().zip(words) {
+                    word.store(value, Relaxed);
+                }
+                Completion::Exception
+            }
+            Err(error) => return Err(self.unexpected(&error.to_string())),
+        };
+        self.page.completion.store(completion as u32, Relaxed);
+        Ok(())
     }
 
     fn report_crash(&self) {

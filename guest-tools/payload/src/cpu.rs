@@ -80,6 +80,14 @@ pub fn write_memory(address: u64, value: u32) -> Result<(), Fault> {
     })
 }
 
+/// The linear address of the last page fault.
+pub fn cr2() -> u64 {
+    let address: u64;
+    // SAFETY: reading the register has no effect.
+    unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    address
+}
+
 macro_rules! ports {
     ($read:ident $write:ident $type:ty, $register:tt) => {
         /// Writes to a port.

@@ -23,6 +23,7 @@ const ALL: &[Test] = &[
     ("faults", interrupts::faults),
     ("echo-port", ports::echo),
     ("string-port", ports::string),
+    ("string-fault", ports::string_fault),
     ("unmapped-memory", ports::unmapped_memory),
     ("prefixes", prefixes::lengths),
     ("guest-os-id", enlightenments::guest_os_id),

@@ -61,7 +61,7 @@ pub use registers::*;
 pub use run::*;
 
 /// Version of this interface; [`Call::Query`] answers it. A vmm refuses any other.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Upper bits of `RAX` in every call, "ENTENT" in ASCII, so that a stray instruction is refused.
 pub const CALL_SIGNATURE: u64 = 0x454e_5445_4e54_0000;

@@ -49,12 +49,13 @@ numbers! {
         /// `IO_*` flags, data[3] = value written. Answered with [`Completion::Io`] (`IN`: value in
         /// data[0]). With [`IO_STRING`], registers are valid, `RIP` is at the instruction,
         /// data[4] = address of the next one; the vmm does the transfer and answers with
-        /// [`Completion::Registers`].
+        /// [`Completion::Registers`] or [`Completion::Exception`].
         Io = 3,
         /// An access to guest-physical memory that the map does not allow. data[0] = address,
         /// data[1] = `MEMORY_*` flags. Registers are valid, `RIP` is at the instruction; the vmm
-        /// emulates it and answers with [`Completion::Registers`], or maps the memory and answers
-        /// with [`Completion::None`] to try again.
+        /// emulates it and answers with [`Completion::Registers`] or, when the guest's page tables
+        /// refuse another operand, [`Completion::Exception`]; or it maps the memory and answers with
+        /// [`Completion::None`] to try again.
         Memory = 4,
         /// End of a level-triggered interrupt. data[0] = vector. For the IOAPIC.
         EndOfInterrupt = 5,
@@ -102,5 +103,10 @@ numbers! {
         Io = 1,
         /// Load `registers`, as changed by the vmm.
         Registers = 2,
+        /// Load `registers`, with `RIP` at the instruction, and raise an exception there. data[0] =
+        /// vector, data[1] = error code, data[2] = linear address, for CR2. The vector is 14 (#PF),
+        /// what an emulated instruction meets in the guest's page tables; for any other `Run`
+        /// answers `InvalidArgument`.
+        Exception = 3,
     }
 }

@@ -150,6 +150,13 @@ pub enum Exception {
     InvalidOpcode,
     /// #GP(0)
     GeneralProtection,
+    /// #PF
+    PageFault {
+        /// What the processor pushes.
+        error_code: u32,
+        /// What CR2 holds.
+        address: u64,
+    },
     /// #MC, found while a guest ran, handed to the control domain.
     MachineCheck,
 }

@@ -6,13 +6,16 @@
 use crate::apic::{Arrival, Identity};
 use crate::exits;
 use crate::fetch::Fetch;
-use crate::hal::{Hal, Hpa, Memory, State, Vcpu};
+use crate::hal::{Exception, Hal, Hpa, Memory, State, Vcpu};
 use crate::hyperv::OverlayKind;
 use crate::inbox::{Item, Notice, Whereabouts};
 use crate::machine::{Machine, Others, ProcessorSlot};
 use crate::processor::{Activity, Context, VirtualProcessor};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use hypervisor_abi::{Completion, EXTINT_REQUEST, EXTINT_VECTOR, ExitReason, RunPage, Status};
+
+/// Vector of the page fault.
+const PAGE_FAULT: u64 = 14;
 
 /// A virtual processor.
 pub struct Processor<H: Hal> {
@@ -218,6 +221,20 @@ fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), 
             if !processor.vcpu.set_registers(&page.registers.load()) {
                 return Err(Status::InvalidState);
             }
+        }
+        (Completion::Exception, _) => {
+            let [vector, error_code, address] =
+                [0, 1, 2].map(|n: usize| page.data[n].load(Relaxed));
+            let (PAGE_FAULT, Ok(error_code)) = (vector, u32::try_from(error_code)) else {
+                return Err(Status::InvalidArgument);
+            };
+            if !processor.vcpu.set_registers(&page.registers.load()) {
+                return Err(Status::InvalidState);
+            }
+            processor.vcpu.inject_exception(Exception::PageFault {
+                error_code,
+                address,
+            });
         }
         (Completion::Io, Owed::Nothing) | (Completion::None, _) => {}
     }

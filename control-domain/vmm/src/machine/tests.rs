@@ -1,7 +1,7 @@
 //! The loop of the processors against a hypervisor that follows a script.
 
 use super::*;
-use crate::test_board::{END_PORT, SERIAL_PORT, SERIAL_STATUS_PORT, TestBoard};
+use crate::test_board::{ECHO_PORT, END_PORT, SERIAL_PORT, SERIAL_STATUS_PORT, TestBoard};
 use devices::Outputs;
 use guest_memory::{GuestMemory, Mapping};
 use hypercall::Answer;
@@ -232,6 +232,35 @@ fn string_ports_and_device_memory_are_emulated() {
     bench.end(0, 0);
     assert_eq!(bench.machine.run(), Outcome::PoweredOff(0));
     assert_eq!(*bench.sent.lock().unwrap(), b"hi");
+}
+
+#[test]
+fn a_string_that_leaves_what_is_mapped_gives_the_guest_its_page_fault() {
+    let bench = bench(1, None);
+    let memory = bench.machine.memory.clone();
+    // rep insb, over the end of the only page that is mapped for writing (32-bit paging).
+    memory.0.write(0x1000, &[0xf3, 0x6c]).unwrap();
+    memory.0.write(0x2000, &0x3003u32.to_le_bytes()).unwrap();
+    memory.0.write(0x3004, &0x1001u32.to_le_bytes()).unwrap();
+    memory.0.write(0x3010, &0x4003u32.to_le_bytes()).unwrap();
+    bench.step(0, |page| {
+        let mut registers = protected_mode(0x1000);
+        (registers.cr0, registers.cr3) = (0x8001_0001, 0x2000);
+        (registers.gpr[1], registers.gpr[2], registers.gpr[7]) = (4, ECHO_PORT.into(), 0x4ffe);
+        page.registers.store(&registers);
+        port(page, ECHO_PORT, IO_IN | IO_STRING | IO_REPEAT, 0)
+    });
+    bench.step(0, |page| {
+        assert_eq!(page.completion.load(Relaxed), Completion::Exception as u32);
+        let words = [0, 1, 2].map(|n: usize| page.data[n].load(Relaxed));
+        assert_eq!(words, [14, 2, 0x5000]);
+        let registers = page.registers.load();
+        let [count, destination] = [1, 7].map(|n: usize| registers.gpr[n]);
+        assert_eq!((registers.rip, count, destination), (0x1000, 2, 0x5000));
+        ExitReason::Interrupted
+    });
+    bench.end(0, 0);
+    assert_eq!(bench.machine.run(), Outcome::PoweredOff(0));
 }
 
 #[test]

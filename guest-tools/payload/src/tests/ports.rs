@@ -1,6 +1,7 @@
 //! Exits that the vmm answers: ports and memory that is not there.
 
 use crate::cpu;
+use crate::interrupts::{Fault, catch};
 use crate::options::Options;
 use crate::report::{Outcome, equal};
 
@@ -52,9 +53,45 @@ pub fn string() -> Outcome {
     )
 }
 
+/// Behind the memory and below the window of 4 GiB that the page tables map.
+fn nowhere() -> u64 {
+    Options::get().memory_bytes.next_multiple_of(2 << 20) + 0x1000
+}
+
+/// String instructions that leave what the page tables map, two bytes before their end.
+pub fn string_fault() -> Outcome {
+    const END: u64 = 1 << 32;
+    let expect = |result: Result<(), Fault>, count, pointer| {
+        let fault = result.err();
+        equal("vector", fault.map_or(0, |f| f.vector.into()), 14)?;
+        equal("error code", fault.map_or(0, |f| f.error_code.into()), 2)?;
+        equal("CR2", cpu::cr2(), END)?;
+        equal("elements left", count, 2)?;
+        equal("pointer", pointer, END)
+    };
+    let (mut count, mut to) = (4u64, END - 2);
+    let fault = catch(|recovery| {
+        // SAFETY: no memory of this program is near the end of the window; a fault continues at the
+        // label behind the instruction.
+        unsafe {
+            core::arch::asm!("lea {t}, [rip + 2f]", "mov [{r}], {t}", "rep insb", "2:",
+                t = out(reg) _, r = in(reg) recovery, in("dx") ECHO, inout("rcx") count, inout("rdi") to, options(nostack));
+        }
+    });
+    expect(fault, count, to)?;
+    (count, to) = (4, END - 2);
+    let fault = catch(|recovery| {
+        // SAFETY: as above; what is read lies behind this program's memory.
+        unsafe {
+            core::arch::asm!("lea {t}, [rip + 2f]", "mov [{r}], {t}", "rep movsb", "2:",
+                t = out(reg) _, r = in(reg) recovery, inout("rsi") nowhere() => _, inout("rcx") count, inout("rdi") to, options(nostack));
+        }
+    });
+    expect(fault, count, to)
+}
+
 pub fn unmapped_memory() -> Outcome {
-    // Behind the memory and below the window of 4 GiB that the page tables map.
-    let address = Options::get().memory_bytes.next_multiple_of(2 << 20) + 0x1000;
+    let address = nowhere();
     let read = cpu::read_memory(address).map_err(super::enlightenments::fault("read"))?;
     equal("reads as ones", read.into(), 0xffff_ffff)?;
     cpu::write_memory(address, 5).map_err(super::enlightenments::fault("write"))?;

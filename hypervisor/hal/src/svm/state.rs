@@ -132,6 +132,14 @@ impl<R> State for Processor<R> {
         match exception {
             Exception::InvalidOpcode => self.inject(event::EXCEPTION, 6, None),
             Exception::GeneralProtection => self.inject(event::EXCEPTION, 13, Some(0)),
+            // The injection pushes the error code alone (APM vol. 2 §15.20): CR2 is set here.
+            Exception::PageFault {
+                error_code,
+                address,
+            } => {
+                self.vmcb.cr2 = address;
+                self.inject(event::EXCEPTION, 14, Some(error_code));
+            }
             Exception::MachineCheck => self.inject(event::EXCEPTION, 18, None),
         }
     }

@@ -1,8 +1,8 @@
 //! What the vmm answers to an exit.
 
 use super::wrmsr;
-use crate::hal::Exit;
 use crate::hal::fake::Caller;
+use crate::hal::{Exception, Exit};
 use hypervisor_abi::{
     Completion, ExitReason, Handle, IO_IN, IO_REPEAT, IO_STRING, MEMORY_FETCH, MEMORY_PRESENT,
     MEMORY_WRITE, Status,
@@ -111,13 +111,51 @@ fn an_unknown_completion_is_refused_and_the_right_one_still_taken() {
     c.then(handle, 0, |_| port(1, true));
     c.run(handle, 0).unwrap();
     let page = c.page(handle, 0);
-    for number in [3, u32::MAX] {
+    for number in [4, u32::MAX] {
         page.completion.store(number, SeqCst);
         assert_eq!(c.run(handle, 0), Err(Status::InvalidArgument));
     }
     complete(&c, handle, Completion::Io, 0x5a);
     assert_eq!(c.run(handle, 0), Ok(ExitReason::Interrupted));
     assert_eq!(c.with(handle, 0, |v| v.gpr[0]), 0x5a);
+}
+
+#[test]
+fn a_page_fault_is_raised_with_the_registers_of_the_elements_before_it() {
+    let mut c = Caller::alone(200, 4);
+    let handle = c.machine(1);
+    c.then(handle, 0, |v| {
+        v.registers.rip = 0x100;
+        Exit::NestedFault {
+            address: crate::hal::Gpa(0xa_0000),
+            write: false,
+            fetch: false,
+            present: false,
+        }
+    });
+    assert_eq!(c.run(handle, 0), Ok(ExitReason::Memory));
+    let page = c.page(handle, 0);
+    page.registers.gpr[1].store(2, SeqCst);
+    page.data[1].store(2, SeqCst);
+    page.data[2].store(0x7000_0000_1000, SeqCst);
+    // No other exception, and no error code that has no register.
+    complete(&c, handle, Completion::Exception, 13);
+    assert_eq!(c.run(handle, 0), Err(Status::InvalidArgument));
+    page.data[1].store(1 << 32, SeqCst);
+    complete(&c, handle, Completion::Exception, 14);
+    assert_eq!(c.run(handle, 0), Err(Status::InvalidArgument));
+    assert_eq!(c.with(handle, 0, |v| v.exception), None);
+    page.data[1].store(2, SeqCst);
+    assert_eq!(c.run(handle, 0), Ok(ExitReason::Interrupted));
+    let expected = Exception::PageFault {
+        error_code: 2,
+        address: 0x7000_0000_1000,
+    };
+    c.with(handle, 0, |v| {
+        assert_eq!(v.exception, Some(expected));
+        assert_eq!((v.registers.rip, v.gpr[1]), (0x100, 2));
+    });
+    assert_eq!(page.completion.load(SeqCst), 0, "used");
 }
 
 #[test]
