@@ -259,7 +259,7 @@ fn after_the_end(machine: &mut Spinner) -> Result<(), String> {
         machine.call(Call::DestroyMachine, [0; 4]),
         Status::Ok,
     )?;
-    for number in (Call::DestroyMachine as u16)..=(Call::AccessApic as u16) {
+    for number in (Call::DestroyMachine as u16)..=Call::LAST {
         let Some(call) = Call::from_number(number) else {
             continue;
         };

@@ -105,7 +105,7 @@ fn parse_handle(text: &str) -> Option<Handle> {
 
 /// Handles that differ from a live machine's in one bit, for every call that takes one.
 fn wrong_handles(handle: Handle, tally: &mut Tally) -> Result<(), String> {
-    for number in (Call::DestroyMachine as u16)..=(Call::AccessApic as u16) {
+    for number in (Call::DestroyMachine as u16)..=Call::LAST {
         for bit in 0..64 {
             for wrong in [
                 Handle(handle.0 ^ 1 << bit, handle.1),
@@ -145,7 +145,7 @@ fn own_memory(memory: &Mapping, tally: &mut Tally) -> Result<(), String> {
 /// Anything in any register.
 fn random_calls(memory: &Mapping, random: &mut Random, tally: &mut Tally) -> Result<(), String> {
     let pages = [memory.user_address(0), memory.user_address(FRAME_SIZE)];
-    let known = Call::AccessApic as u64;
+    let known = u64::from(Call::LAST);
     for round in 0..ROUNDS {
         // Every known number in turn, some unknown ones, and numbers without the signature.
         let rax = match round % 4 {

@@ -156,7 +156,15 @@ numbers! {
         /// o1 = 1 << 8 | vector if the write ended a level-triggered interrupt: tell the IOAPIC. What
         /// a write made pending for others is in `signal` and `wake` of the processor's run page.
         AccessApic = 14,
+        /// o0 = free 4 KiB pages of the hypervisor's own pool: for who watches that whatever machines
+        /// took comes back with their end.
+        FreePages = 15,
     }
+}
+
+impl Call {
+    /// The highest number.
+    pub const LAST: u16 = Self::FreePages as u16;
 }
 
 numbers! {

@@ -1,7 +1,7 @@
 //! The hypervisor's own calls, as `hypervisor-abi` lays them down.
 
 use crate::apic::Ipi;
-use crate::hal::{CodeMode, Cpu, Gpa, Hal, State, Vcpu};
+use crate::hal::{CodeMode, Cpu, Gpa, Hal, Memory, State, Vcpu};
 use crate::hyperv::is_legal_message;
 use crate::inbox::Notice;
 use crate::machine::{Machine, Machines, Others, ProcessorSlot};
@@ -143,6 +143,7 @@ fn dispatch<H: Hal>(
             )
         }
         Call::AccessApic => access_apic(hal, cpu, machine, request.arguments),
+        Call::FreePages => Ok([memory.free_pages() as u64, 0]),
         Call::Query | Call::CreateMachine | Call::DestroyMachine => Err(Status::UnknownCall),
     }
 }

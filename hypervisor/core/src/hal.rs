@@ -29,6 +29,8 @@ pub trait Memory: Sync + 'static {
     fn allocate_page(&self) -> Option<Hpa>;
     /// Gives back a page of [`Memory::allocate_page`].
     fn free_page(&self, page: Hpa);
+    /// How many pages of the pool are free.
+    fn free_pages(&self) -> usize;
     /// The 512 words of such a page, which the hardware or a guest may touch at the same time.
     fn page(&self, page: Hpa) -> &'static [AtomicU64; 512];
 

@@ -169,6 +169,10 @@ impl Memory for &'static PhysicalMemory {
         self.pool.free(page.0, 1);
     }
 
+    fn free_pages(&self) -> usize {
+        self.pool.free_pages()
+    }
+
     fn page(&self, page: Hpa) -> &'static [AtomicU64; 512] {
         assert!(
             self.pool.contains(page.0) && page.0.is_multiple_of(4096),

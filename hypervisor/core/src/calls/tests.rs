@@ -29,7 +29,7 @@ fn what_is_no_call_is_refused_and_leaves_the_registers() {
     for rax in [
         0,
         Call::Run as u64,
-        CALL_SIGNATURE | 15,
+        CALL_SIGNATURE | u64::from(Call::LAST + 1),
         CALL_SIGNATURE | 0xffff,
         CALL_SIGNATURE ^ 1 << 16,
         CALL_SIGNATURE ^ 1 << 63,
@@ -54,12 +54,26 @@ fn a_caller_outside_64_bit_mode_is_refused() {
 fn no_call_but_two_goes_without_a_handle() {
     let mut c = Caller::alone(200, 4);
     c.machine(1);
-    for number in 0..=14 {
+    for number in 0..=Call::LAST {
         let call = Call::from_number(number).unwrap();
         let free = matches!(call, Call::Query | Call::CreateMachine);
         let answer = c.call(call, NONE, [0; 4]);
         assert_eq!(answer == Err(Status::StaleHandle), !free, "{call:?}");
     }
+}
+
+#[test]
+fn what_a_machine_took_of_the_pool_is_free_after_its_end() {
+    let mut c = Caller::alone(400, 4);
+    let watcher = c.machine(1);
+    let free = |c: &mut Caller| c.call(Call::FreePages, watcher, [0; 4]).unwrap()[0];
+    let before = free(&mut c);
+    let other = c.create(1).unwrap();
+    c.call(Call::CreateProcessor, other, [0; 4]).unwrap();
+    // The root of its tables, and what its processor shows to the guest.
+    assert!(free(&mut c) + 4 <= before);
+    c.call(Call::DestroyMachine, other, [0; 4]).unwrap();
+    assert_eq!(free(&mut c), before);
 }
 
 #[test]

@@ -144,6 +144,9 @@ impl Memory for &'static FakeMemory {
     fn free_page(&self, page: Hpa) {
         self.give_page(((page.0 - POOL_BASE) / 4096) as usize);
     }
+    fn free_pages(&self) -> usize {
+        self.free.lock().unwrap().len()
+    }
     fn page(&self, page: Hpa) -> &'static [AtomicU64; 512] {
         self.pool[((page.0 - POOL_BASE) / 4096) as usize]
     }

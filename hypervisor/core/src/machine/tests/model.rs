@@ -152,10 +152,11 @@ impl Play {
             return;
         }
         let answer = self.callers[who].raw(CALL_SIGNATURE | number, handle, arguments);
-        let needs_handle = (1..=14).contains(&number);
+        let last = u64::from(Call::LAST);
+        let needs_handle = (1..=last).contains(&number);
         let refused = needs_handle && !self.model.lives(handle);
         assert_eq!(answer == Err(Status::StaleHandle), refused, "{number}");
-        assert_eq!(answer == Err(Status::UnknownCall), number > 14);
+        assert_eq!(answer == Err(Status::UnknownCall), number > last);
     }
 
     fn check(&mut self) {
