@@ -1,0 +1,13 @@
+//! `entente disk chain`: a disk and those it stands on.
+
+mod show;
+mod verify;
+
+use crate::command::{Entry, Group};
+
+/// `entente disk chain`
+pub const CHAIN: Group = Group {
+    name: "chain",
+    summary: "a disk and its parents",
+    entries: &[Entry::Command(&show::SHOW), Entry::Command(&verify::VERIFY)],
+};

@@ -1,0 +1,115 @@
+//! Options that several disk commands have in common.
+
+use crate::command::Opt;
+use crate::failure::Failure;
+use crate::given::Given;
+use disks::{Format, NewDisk, NewKind, OpenOptions};
+use std::path::{Path, PathBuf};
+
+/// The formats by the names that people type.
+const FORMATS: [(&str, Format); 4] = [
+    ("raw", Format::Raw),
+    ("vhd", Format::Vhd),
+    ("vhdx", Format::Vhdx),
+    ("vmdk", Format::Vmdk),
+];
+
+/// How to take the file.
+pub const AS: Opt = Opt::with(
+    "as",
+    "FORMAT",
+    "take the file as raw, vhd, vhdx or vmdk, whatever it looks like",
+);
+/// Take a parent that was changed since.
+pub const ACCEPT_PARENT: Opt = Opt::flag(
+    "accept-parent",
+    "take the parents although they are not as they were when the children were made",
+);
+/// What is made.
+pub const FORMAT: Opt = Opt::with(
+    "format",
+    "FORMAT",
+    "raw, vhd or vhdx; without it the new file's name decides",
+);
+/// Which kind of it.
+pub const KIND: Opt = Opt::with("kind", "KIND", "dynamic (unless said otherwise) or fixed");
+/// Granularity of allocation.
+pub const BLOCK_SIZE: Opt = Opt::with("block-size", "SIZE", "of a dynamic or differencing disk");
+/// What the guest addresses.
+pub const SECTOR_SIZE: Opt = Opt::with("sector-size", "SIZE", "512 or 4096, for VHDX");
+
+/// For commands that only look at their first operand, and its chain.
+pub fn for_reading(given: &Given) -> Result<OpenOptions, Failure> {
+    Ok(OpenOptions {
+        format: format(given)?,
+        accept_parent: given.has(ACCEPT_PARENT.name),
+        ..OpenOptions::read_only()
+    })
+}
+
+/// The value of [`AS`].
+pub fn format(given: &Given) -> Result<Option<Format>, Failure> {
+    given.choice(AS.name, &FORMATS)
+}
+
+/// The disk that [`FORMAT`], [`KIND`], [`BLOCK_SIZE`] and [`SECTOR_SIZE`] describe, to be made at `path`.
+pub fn new_disk(
+    given: &Given,
+    path: &Path,
+    parent: Option<PathBuf>,
+    size_bytes: u64,
+) -> Result<NewDisk, Failure> {
+    let format = match given.choice(FORMAT.name, &FORMATS)? {
+        Some(format) => format,
+        None => by_name(given, path)?,
+    };
+    let fixed = given.choice(KIND.name, &[("dynamic", false), ("fixed", true)])?;
+    if parent.is_some() && fixed.is_some() {
+        return Err(
+            given.refuse("a disk with --parent is differencing: --kind does not go with it")
+        );
+    }
+    let kind = match (format, parent, fixed.unwrap_or(false)) {
+        (Format::Raw, None, _) => NewKind::Raw,
+        (Format::Vhd, None, true) => NewKind::VhdFixed,
+        (Format::Vhd, None, false) => NewKind::VhdDynamic,
+        (Format::Vhd, Some(parent), _) => NewKind::VhdDifferencing { parent },
+        (Format::Raw, Some(_), _) => return Err(given.refuse("a raw disk can't have a --parent")),
+        (Format::Vhdx, ..) => {
+            return Err(given.refuse("VHDX can't be written yet, VHD can"));
+        }
+        (Format::Vmdk, ..) => {
+            return Err(given.refuse("VMDK is only read; make a raw disk, a VHD or a VHDX"));
+        }
+    };
+    let block_size_bytes = given.option_size(BLOCK_SIZE.name)?;
+    let grows = !matches!(kind, NewKind::Raw | NewKind::VhdFixed);
+    if block_size_bytes.is_some() && !grows {
+        return Err(given.refuse("--block-size is for disks that grow"));
+    }
+    match given.option_size(SECTOR_SIZE.name)? {
+        None | Some(512) => {}
+        Some(_) => {
+            return Err(given.refuse("sectors of another size than 512 bytes are VHDX's alone"));
+        }
+    }
+    Ok(NewDisk {
+        block_size_bytes,
+        ..NewDisk::new(kind, size_bytes)
+    })
+}
+
+/// The format that a file's name asks for.
+fn by_name(given: &Given, path: &Path) -> Result<Format, Failure> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match extension.as_deref() {
+        Some("vhd" | "avhd" | "vud") => Ok(Format::Vhd),
+        Some("vhdx" | "avhdx") => Ok(Format::Vhdx),
+        Some("vmdk") => Ok(Format::Vmdk),
+        Some("raw" | "img" | "vfd") => Ok(Format::Raw),
+        _ => {
+            Err(given
+                .refuse("--format is missing, and the new file's name does not tell the format"))
+        }
+    }
+}

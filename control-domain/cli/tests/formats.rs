@@ -1,0 +1,147 @@
+//! Disks of every format: made, described, converted, mapped.
+#![allow(clippy::unwrap_used)]
+
+mod entente;
+
+use entente::{Folder, content};
+
+const SIZE: usize = 9 << 20;
+
+#[test]
+fn what_info_says_is_what_was_asked_for() {
+    let folder = Folder::new();
+    for (line, format, kind, block) in [
+        ("a.vhd 40G", "vhd", "dynamic", Some(2 << 20)),
+        ("b.vhd 9M --kind fixed", "vhd", "fixed", None),
+        (
+            "c.vhd 9M --block-size 512K",
+            "vhd",
+            "dynamic",
+            Some(512 << 10),
+        ),
+    ] {
+        let made = folder.json(&format!("disk create {line}"));
+        let name = line.split(' ').next().unwrap();
+        assert_eq!(made, folder.json(&format!("disk info {name}")), "{line}");
+        assert_eq!(
+            (&made["format"], &made["kind"]),
+            (&format.into(), &kind.into()),
+            "{line}"
+        );
+        assert_eq!(made["block_size_bytes"].as_u64(), block, "{line}");
+        assert_eq!(made["logical_sector_bytes"], 512, "{line}");
+        assert!(
+            made["parent"].is_null() && made["identifier"].is_string(),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        folder.json("disk info a.vhd")["virtual_size_bytes"],
+        40u64 << 30
+    );
+    let text = folder.done("disk info a.vhd");
+    assert!(
+        text.contains("\nformat        dynamic VHD\nvirtual size  40 GiB (42949672960 bytes)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_disk_that_goes_through_every_format_comes_back() {
+    let folder = Folder::new();
+    let bytes = content(SIZE);
+    folder.put("start.raw", &bytes);
+    for line in [
+        "start.raw 1.vhd",
+        "1.vhd 2.vhd --kind fixed",
+        "2.vhd 3.vhd --block-size 1M",
+        "3.vhd end.img",
+    ] {
+        folder.done(&format!("disk convert {line}"));
+    }
+    assert!(folder.get("end.img") == bytes);
+    assert!(folder.get("1.vhd").len() < SIZE, "zeros take no room");
+}
+
+#[test]
+fn the_map_names_the_file_and_the_offset_of_each_byte() {
+    let folder = Folder::new();
+    let bytes = content(SIZE);
+    folder.put("start.raw", &bytes);
+    folder.done("disk convert start.raw base.vhd");
+    folder.done("disk create child.vhd --parent base.vhd");
+    let map = folder.json("disk map child.vhd");
+    let (base, mut end) = (folder.get("base.vhd"), 0);
+    for stretch in map["stretches"].as_array().unwrap() {
+        let number = |name: &str| stretch[name].as_u64().map(|n| n as usize);
+        let (start, length) = (number("start").unwrap(), number("length").unwrap());
+        assert_eq!(start, end);
+        end += length;
+        match number("file_offset") {
+            Some(at) => {
+                assert_eq!(number("depth"), Some(1));
+                assert!(base[at..at + length] == bytes[start..end]);
+            }
+            None => assert!(bytes[start..end].iter().all(|byte| *byte == 0)),
+        }
+    }
+    assert_eq!(end, SIZE);
+    assert!(folder.done("disk map child.vhd").contains("base.vhd"));
+}
+
+#[test]
+fn samples_convert_to_their_agreed_digests() {
+    let folder = Folder::new();
+    let digest = |name: &str| -> String {
+        let output = std::process::Command::new("sha256sum")
+            .arg(folder.path(name))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout[..64]).into_owned()
+    };
+    let with_parent = folder.sample("dfvfs/fat-parent.vhd.gz", "fat-parent.vhd");
+    for (from, name, sha256) in [
+        (
+            "dissect/dynamic.vhd.gz",
+            "dynamic.vhd",
+            "ecff2ef6615a3cddc6a6885f1c6d9cf13a232697e1dc6575f2c2f01f57247784",
+        ),
+        (
+            "dfvfs/fat-differential.vhd.gz",
+            "fat-differential.vhd",
+            "f4b61a33ee2f7e8c19f737792a4107e46340026a9a829e4169b751901cc3ef02",
+        ),
+    ] {
+        if !with_parent || !folder.sample(from, name) {
+            return;
+        }
+        // The parents' time stamps did not come along: their identities did.
+        folder.run(&format!("disk convert {name} {name}.raw --accept-parent"));
+        assert_eq!(digest(&format!("{name}.raw")), sha256, "{name}");
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_the_way_out_and_leave_nothing_behind() {
+    let folder = Folder::new();
+    folder.put("noise", &[7; 4096]);
+    folder.put("short.vhd", b"conectix");
+    let error = folder.fails("disk info noise");
+    assert!(
+        error.contains("noise: at offset 0x") && error.contains("raw"),
+        "{error}"
+    );
+    let error = folder.fails("disk info absent.vhd");
+    assert!(error.contains("absent.vhd: can't open it"), "{error}");
+    folder.fails("disk info short.vhd");
+    folder.put("there.raw", &[1; 512]);
+    let error = folder.fails("disk convert noise there.raw --as raw");
+    assert!(
+        error.contains("there.raw: there is a file of this name already"),
+        "{error}"
+    );
+    folder.fails("disk convert noise new.vhd");
+    let error = folder.fails("disk create large.vhd 3T");
+    assert!(error.contains("2040 GiB"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path("")).unwrap().count(), 3);
+}
