@@ -132,6 +132,27 @@ pub(crate) fn link_to(child: &Path, parent: &Path) -> Result<(ParentLink, u64), 
     Ok((link, size))
 }
 
+/// Writes an empty child of `parent` into an empty file that is to take the place of `old`: with its
+/// identity, its time stamp and its block size.
+pub(crate) fn write_empty_child(file: &Path, old: &Path, parent: &Path) -> Result<(), Error> {
+    let storage = FileStorage::open(old, false).map_err(Error::file(old, "open"))?;
+    let located = Located::find(&mut disk::Checked(storage)).map_err(Error::disk(old))?;
+    let new = NewDisk {
+        kind: NewKind::VhdDifferencing {
+            parent: parent.into(),
+        },
+        size_bytes: 0,
+        block_size_bytes: info(old, None)?
+            .block_size_bytes
+            .and_then(|bytes| u32::try_from(bytes).ok()),
+        identity: Some(Identity {
+            unique_id: located.footer.unique_id,
+            timestamp: located.footer.timestamp.get(),
+        }),
+    };
+    write_empty(file, &new, old)
+}
+
 /// The folder that a path lies in.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -155,6 +176,11 @@ impl Fresh {
                 "there is a file of this name already; choose another name, or delete it first",
             ));
         }
+        Self::instead_of(target)
+    }
+
+    /// The same, but for a file that is there: [`Fresh::replace`] is to follow.
+    pub fn instead_of(target: &Path) -> Result<Self, Error> {
         let mut name = target.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.part", std::process::id()));
         let temporary = target.with_file_name(name);
@@ -187,6 +213,16 @@ impl Fresh {
             })
             .map_err(Error::file(&self.target, "create"))?;
         let _ = std::fs::remove_file(&self.temporary);
+        self.finished = true;
+        sync_folder(folder_of(&self.target))
+    }
+}
+
+impl Fresh {
+    /// Takes the place of the file that is there, in one step.
+    pub fn replace(mut self) -> Result<(), Error> {
+        std::fs::rename(&self.temporary, &self.target)
+            .map_err(Error::file(&self.target, "replace"))?;
         self.finished = true;
         sync_folder(folder_of(&self.target))
     }

@@ -112,6 +112,47 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// The file, open as it was given.
+    pub fn storage(&mut self) -> &mut Checked<FileStorage> {
+        &mut self.storage
+    }
+
+    /// Gives the disk a new size in bytes.
+    pub fn resize(self, size: u64) -> Result<(), Error> {
+        let mut storage = self.storage;
+        let resized = match self.located {
+            Some(located) => located.resize(storage.0, size),
+            None if size == 0 || !size.is_multiple_of(disk::SECTOR_SIZE) => {
+                return Err(Error::refused(
+                    &self.info.path,
+                    "a raw disk must be a whole number of 512-byte sectors",
+                ));
+            }
+            None => storage.set_length(size).and_then(|()| storage.flush()),
+        };
+        resized.map_err(Error::disk(&self.info.path))
+    }
+
+    /// Gives back room that the disk does not need.
+    pub fn compact(
+        self,
+        parent: Option<Box<dyn Disk>>,
+        progress: crate::Progress<'_>,
+    ) -> Result<(), Error> {
+        let compacted = match self.located {
+            Some(located) => located.compact(self.storage.0, parent, progress),
+            None => {
+                return Err(Error::refused(
+                    &self.info.path,
+                    "a raw disk always has its full size; convert it to a dynamic one instead",
+                ));
+            }
+        };
+        compacted.map_err(Error::disk(&self.info.path))
+    }
+}
+
 impl Link {
     /// Finds the parent's file: by each recorded path, the relative ones first, then by name beside the child.
     pub fn find(&self, child: &Path) -> Result<PathBuf, Error> {

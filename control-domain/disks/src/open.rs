@@ -89,7 +89,8 @@ pub fn info(path: &Path, format: Option<Format>) -> Result<DiskInfo, Error> {
     Ok(info)
 }
 
-fn storage(
+/// A file, and its format if that is not given.
+pub(crate) fn storage(
     path: &Path,
     format: Option<Format>,
     writable: bool,

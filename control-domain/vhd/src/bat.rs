@@ -92,25 +92,32 @@ impl Bat {
         places
     }
 
+    /// The last blocks, each with the hole before it into which it may move: block, from, to. At most
+    /// `most`. Holes begin at `first`, in front of which others keep things that are not known here.
+    pub fn moves(
+        &self,
+        first: u64,
+        block_bytes: u64,
+        reserved: &[Range<u64>],
+        most: usize,
+    ) -> Vec<(usize, u64, u64)> {
+        let places = self.places();
+        let before_first = places.first().map(|(place, _)| first..*place);
+        let gaps = before_first.into_iter().chain(gaps(&places, block_bytes));
+        let last = places.iter().rev();
+        holes(gaps, block_bytes, reserved)
+            .zip(last)
+            .take_while(|(hole, (from, _))| hole < from)
+            .map(|(hole, (from, block))| (*block, *from, hole))
+            .take(most)
+            .collect()
+    }
+
     /// Where between blocks, but not over what is `reserved`, there is room for one.
     pub fn holes(&self, block_bytes: u64, reserved: &[Range<u64>]) -> Vec<u64> {
         let places = self.places();
-        let mut holes = Vec::new();
-        for pair in places.windows(2) {
-            let mut at = pair[0].0 + block_bytes;
-            while at + block_bytes <= pair[1].0 {
-                let over = reserved
-                    .iter()
-                    .find(|range| at < range.end && at + block_bytes > range.start);
-                match over {
-                    Some(range) => at = range.end.next_multiple_of(SECTOR_SIZE),
-                    None => {
-                        holes.push(at);
-                        at += block_bytes;
-                    }
-                }
-            }
-        }
+        let mut holes: Vec<u64> =
+            holes(gaps(&places, block_bytes), block_bytes, reserved).collect();
         holes.reverse();
         holes
     }
@@ -186,6 +193,25 @@ impl Bat {
             .map_or(0, |(start, _)| start + block_bytes)
     }
 
+    /// Number of entries, used or not.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The table as it lies in the file, with what is pending.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.entries
+            .iter()
+            .flat_map(|entry| entry.to_be_bytes())
+            .collect()
+    }
+
+    /// The table now lies elsewhere and has more entries.
+    pub fn moved(&mut self, offset: u64, entries: u32) {
+        self.offset = offset;
+        self.entries.resize(entries as usize, UNUSED);
+    }
+
     /// Number of blocks that are allocated.
     pub fn used(&self) -> usize {
         self.entries
@@ -193,4 +219,37 @@ impl Bat {
             .filter(|entry| **entry != UNUSED)
             .count()
     }
+}
+
+/// What lies between neighbours.
+fn gaps(places: &[(u64, usize)], block_bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    places
+        .windows(2)
+        .map(move |pair| pair[0].0 + block_bytes..pair[1].0)
+}
+
+/// The holes in gaps, in order, each as long as a block and apart from what is `reserved`.
+fn holes(
+    gaps: impl Iterator<Item = Range<u64>>,
+    block_bytes: u64,
+    reserved: &[Range<u64>],
+) -> impl Iterator<Item = u64> {
+    gaps.flat_map(move |gap| {
+        let mut at = gap.start;
+        core::iter::from_fn(move || {
+            while at + block_bytes <= gap.end {
+                let over = reserved
+                    .iter()
+                    .find(|range| at < range.end && at + block_bytes > range.start);
+                match over {
+                    Some(range) => at = range.end.next_multiple_of(SECTOR_SIZE),
+                    None => {
+                        at += block_bytes;
+                        return Some(at - block_bytes);
+                    }
+                }
+            }
+            None
+        })
+    })
 }

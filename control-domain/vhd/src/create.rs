@@ -65,7 +65,7 @@ pub fn create_differencing<S: Storage>(
 }
 
 /// The largest size that the format holds, said early: a disk of that size does not fit later either.
-fn check_size(size: u64) -> Result<(), DiskError> {
+pub(crate) fn check_size(size: u64) -> Result<(), DiskError> {
     if size == 0 || !size.is_multiple_of(SECTOR_SIZE) || size > MAX_SIZE {
         return Err(DiskError::Unsupported {
             reason: format!(

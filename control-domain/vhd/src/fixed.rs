@@ -1,12 +1,16 @@
 //! A fixed VHD: the data, then the footer. Nothing but data is ever written.
 
-use crate::footer::Footer;
+use crate::create::check_size;
+use crate::footer::{FOOTER_SIZE, Footer, Geometry};
 use disk::{Checked, Disk, DiskError, Extent, Place, Storage, check_range, invalid};
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::big_endian::U64;
 
 /// A fixed VHD.
 pub struct Fixed<S> {
     storage: Checked<S>,
     size: u64,
+    footer_offset: u64,
     writable: bool,
 }
 
@@ -33,6 +37,7 @@ impl<S: Storage> Fixed<S> {
         Ok(Self {
             storage: Checked(storage),
             size,
+            footer_offset,
             writable,
         })
     }
@@ -69,5 +74,39 @@ impl<S: Storage> Disk for Fixed<S> {
             length: self.size - offset,
             place: Place::File { depth: 0, offset },
         })
+    }
+}
+
+impl<S: Storage> Fixed<S> {
+    /// Gives the disk a new size in bytes. What lies behind it is lost.
+    ///
+    /// Growing: the new footer is written behind the new end and flushed, then the old one is zeroed.
+    /// Shrinking: the new footer is written at the new end and flushed, then the file is cut. A power
+    /// cut in between leaves the new size with the old footer's 512 bytes in what was added, or the old
+    /// size with the new footer's in what was to go; nothing before either end changes.
+    ///
+    /// # Errors
+    /// If the format can't hold the size, or the file can't be written.
+    pub fn resize(&mut self, footer: &mut Footer, size: u64) -> Result<(), DiskError> {
+        check_size(size)?;
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        let old_footer = self.footer_offset;
+        footer.current_size = U64::new(size);
+        footer.geometry = Geometry::of_size(size);
+        footer.seal();
+        self.storage.write(size, footer.as_bytes())?;
+        self.storage.flush()?;
+        if size > old_footer {
+            let zeros = [0; FOOTER_SIZE as usize];
+            let length = FOOTER_SIZE.min(size - old_footer);
+            self.storage.write(old_footer, &zeros[..length as usize])?;
+        } else {
+            self.storage.set_length(size + FOOTER_SIZE)?;
+        }
+        self.storage.flush()?;
+        (self.size, self.footer_offset) = (size, size);
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@
 
 mod bat;
 mod bitmaps;
+mod check;
 mod create;
 mod fixed;
 mod footer;
@@ -21,8 +22,10 @@ mod header;
 mod locate;
 mod locator;
 mod parent;
+mod relink;
 mod sparse;
 
+pub use check::{Finding, check, repair};
 pub use create::{DEFAULT_BLOCK_SIZE, create_differencing, create_dynamic, create_fixed};
 pub use fixed::Fixed;
 pub use footer::{DiskType, FOOTER_SIZE, Footer, Geometry, MAX_SIZE};
@@ -30,4 +33,5 @@ pub use header::Header;
 pub use locate::{Located, open};
 pub use locator::Platform;
 pub use parent::{ParentLink, ParentPath, identifier};
+pub use relink::relink;
 pub use sparse::Sparse;

@@ -96,6 +96,53 @@ impl Located {
     }
 }
 
+impl Located {
+    /// Gives the disk a new size in bytes; what lies behind it is lost. See [`Fixed::resize`] and
+    /// [`Sparse::resize`].
+    ///
+    /// # Errors
+    /// If it is differencing, the format can't hold the size, or the file can't be written.
+    pub fn resize<S: Storage>(self, storage: S, size: u64) -> Result<(), DiskError> {
+        let Self {
+            mut footer, offset, ..
+        } = self;
+        match (footer.kind(offset.unwrap_or(0))?, offset) {
+            (DiskType::Fixed, offset) => {
+                let offset = offset.unwrap_or(0);
+                Fixed::open(storage, &footer, offset, true)?.resize(&mut footer, size)
+            }
+            (DiskType::Differencing, _) => Err(DiskError::Unsupported {
+                reason: "a differencing VHD has the size of its parent; merge it first".into(),
+            }),
+            (DiskType::Dynamic, _) => {
+                let mut disk = Sparse::open(storage, footer, offset, None, true)?;
+                disk.resize(size)?;
+                disk.close()
+            }
+        }
+    }
+
+    /// Gives back room that the disk does not need. See [`Sparse::compact`]; a fixed disk has none.
+    ///
+    /// # Errors
+    /// If the file can't be read or written; the disk holds what it held.
+    pub fn compact<S: Storage>(
+        self,
+        storage: S,
+        parent: Option<Box<dyn Disk>>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), DiskError> {
+        match self.footer.kind(self.offset.unwrap_or(0))? {
+            DiskType::Fixed => Err(DiskError::Unsupported {
+                reason:
+                    "a fixed disk always has its full size; convert it to a dynamic one instead"
+                        .into(),
+            }),
+            _ => Sparse::open(storage, self.footer, self.offset, parent, true)?.compact(progress),
+        }
+    }
+}
+
 /// Opens a VHD: finds its footer, then the disk.
 ///
 /// # Errors
@@ -118,7 +165,10 @@ fn footer_size_at_end(length: u64) -> u64 {
 }
 
 /// Reads the footer at `offset`; what is behind the end of the file counts as zero.
-fn read_footer<S: Storage>(storage: &mut Checked<S>, offset: u64) -> Result<Footer, DiskError> {
+pub(crate) fn read_footer<S: Storage>(
+    storage: &mut Checked<S>,
+    offset: u64,
+) -> Result<Footer, DiskError> {
     let mut bytes = [0; FOOTER_SIZE as usize];
     let length = (storage.length()? - offset).min(FOOTER_SIZE);
     storage.read(offset, &mut bytes[..length as usize])?;

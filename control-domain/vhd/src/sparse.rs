@@ -21,6 +21,8 @@
 //!
 //! Memory: the table (4 bytes a block) and the bounded cache of `bitmaps`.
 
+mod compact;
+mod resize;
 mod write;
 
 use crate::bat::Bat;
@@ -29,7 +31,6 @@ use crate::footer::{FOOTER_SIZE, Footer};
 use crate::header::{HEADER_SIZE, Header};
 use disk::{Checked, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range};
 use std::ops::Range;
-use zerocopy::IntoBytes;
 
 /// A dynamic VHD, or a differencing one with its parent.
 pub struct Sparse<S: Storage> {
@@ -200,7 +201,7 @@ pub fn bitmap_size(block_size: u64) -> u64 {
 }
 
 /// What lies in the file besides blocks and the last footer: the footer's copy, the header, the table, the parent's paths.
-fn reserved(footer: &Footer, header: &Header) -> Vec<Range<u64>> {
+pub fn reserved(footer: &Footer, header: &Header) -> Vec<Range<u64>> {
     let header_offset = footer.data_offset.get();
     let table_offset = header.table_offset.get();
     let table_bytes = u64::from(header.max_table_entries.get()) * 4;
@@ -317,13 +318,7 @@ impl<S: Storage> Disk for Sparse<S> {
         self.flush()?;
         // Only what this run made room for is given back; a file that was not extended stays.
         if self.footer_offset > self.next_block && self.stale_end < self.footer_offset {
-            self.storage
-                .write(self.next_block, self.footer.as_bytes())?;
-            self.storage.flush()?;
-            self.storage.set_length(self.next_block + FOOTER_SIZE)?;
-            self.storage.flush()?;
-            self.footer_offset = self.next_block;
-            self.stale_end = self.next_block + FOOTER_SIZE;
+            self.cut_behind_blocks()?;
         }
         Ok(())
     }

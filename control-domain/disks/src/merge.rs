@@ -1,0 +1,265 @@
+//! Merging: what some files of a chain hold goes into one below them.
+//!
+//! # Order of writes
+//!
+//! 1. the data is written into the lower file, and flushed. The files above it hold the same data and
+//!    hide it, so the chain reads the same at every point, and the merge can be run again;
+//! 2. children of the merged file are told that their parent is the lower one;
+//! 3. the merged files go, or the uppermost becomes an empty child of the lower one.
+//!
+//! A power cut, or a lack of room, in between loses nothing; the same call goes on.
+
+use crate::Error;
+use crate::convert::CopyError;
+use crate::create::{Fresh, folder_of, sync_folder, write_empty_child};
+use crate::folder::{children_near, is_same};
+use crate::open::{OpenOptions, Opened, open};
+use crate::progress::Progress;
+use disk::{Disk, DiskError, Place};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// How much is copied at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// What becomes of the file that was merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftover {
+    /// It becomes an empty child, so that the machine that names it goes on.
+    #[default]
+    Empty,
+    /// It is deleted, and its children, if there are any, get the lower file as their parent.
+    Delete,
+}
+
+/// How to merge.
+#[derive(Clone, Debug, Default)]
+pub struct MergeOptions {
+    /// Into which file of the chain; nothing: into the parent.
+    pub into: Option<PathBuf>,
+    /// What becomes of the file.
+    pub leftover: Leftover,
+    /// As in [`OpenOptions::accept_parent`].
+    pub accept_parent: bool,
+    /// Write although other disks stand on the lower file: they are of no use afterwards.
+    pub spoil_siblings: bool,
+}
+
+/// What a merge does, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MergePlan {
+    /// The file that is written.
+    pub into: PathBuf,
+    /// The files whose data goes there, the uppermost first.
+    pub merged: Vec<PathBuf>,
+    /// How much data that is, in bytes.
+    pub bytes_to_write: u64,
+    /// In how many pieces.
+    pub pieces: u64,
+    /// Children of the uppermost file, which get a new parent if that file is deleted.
+    pub relinked: Vec<PathBuf>,
+    /// Other disks that stand on a file that changes or goes: they forbid the merge.
+    pub siblings: Vec<PathBuf>,
+}
+
+/// Says what [`merge`] would do. Nothing is written.
+///
+/// # Errors
+/// If the chain can't be opened, or the file to merge into is not in it.
+pub fn plan_merge(path: &Path, options: &MergeOptions) -> Result<MergePlan, Error> {
+    let mut opened = open_chain(path, options)?;
+    plan(path, options, &mut opened)
+}
+
+fn open_chain(path: &Path, options: &MergeOptions) -> Result<Opened, Error> {
+    let open_options = OpenOptions {
+        accept_parent: options.accept_parent,
+        ..OpenOptions::read_only()
+    };
+    let opened = open(path, &open_options)?;
+    if opened.chain.len() < 2 {
+        return Err(Error::refused(
+            path,
+            "it has no parent that it could be merged into",
+        ));
+    }
+    Ok(opened)
+}
+
+fn plan(path: &Path, options: &MergeOptions, opened: &mut Opened) -> Result<MergePlan, Error> {
+    let chain = &opened.chain;
+    let depth = match &options.into {
+        None => 1,
+        Some(into) => (1..chain.len())
+            .find(|depth| is_same(&chain[*depth].path, into))
+            .ok_or_else(|| Error::refused(into, "it is not below the file that is to be merged"))?,
+    };
+    let into = chain[depth].path.clone();
+    let merged: Vec<PathBuf> = chain[..depth].iter().map(|i| i.path.clone()).collect();
+    let mut siblings = Vec::new();
+    for below in &chain[1..=depth] {
+        let others = children_near(&below.path, path)?;
+        siblings.extend(
+            others
+                .into_iter()
+                .filter(|other| !merged.iter().any(|merged| is_same(merged, other))),
+        );
+    }
+    let relinked = match options.leftover {
+        Leftover::Delete => children_near(path, path)?,
+        Leftover::Empty => Vec::new(),
+    };
+    let (mut bytes_to_write, mut pieces) = (0, 0);
+    each_held(opened.disk.as_mut(), depth as u32, &mut |_, length| {
+        bytes_to_write += length;
+        pieces += 1;
+        Ok(())
+    })
+    .map_err(Error::disk(path))?;
+    Ok(MergePlan {
+        into,
+        merged,
+        bytes_to_write,
+        pieces,
+        relinked,
+        siblings,
+    })
+}
+
+/// Merges a file, and those between, into a lower file of its chain. Answers what was done.
+///
+/// # Errors
+/// If the chain can't be opened, other disks stand on what would change, or a file can't be written.
+pub fn merge(
+    path: &Path,
+    options: &MergeOptions,
+    progress: Progress<'_>,
+) -> Result<MergePlan, Error> {
+    let mut opened = open_chain(path, options)?;
+    let plan = plan(path, options, &mut opened)?;
+    if let Some(sibling) = plan.siblings.first()
+        && !options.spoil_siblings
+    {
+        return Err(Error::refused(
+            &plan.into,
+            format!(
+                "{} stands on it too and would be of no use afterwards; merge or convert that one first",
+                sibling.display()
+            ),
+        ));
+    }
+    let depth = plan.merged.len() as u32;
+    let into_options = OpenOptions {
+        accept_parent: options.accept_parent,
+        ..OpenOptions::writable()
+    };
+    let mut into = open(&plan.into, &into_options)?.disk;
+    if into.size() < opened.disk.size() {
+        return Err(Error::refused(
+            &plan.into,
+            format!(
+                "it has {} bytes and the disk above it {}; resize it first",
+                into.size(),
+                opened.disk.size()
+            ),
+        ));
+    }
+    merge_data(opened.disk.as_mut(), depth, into.as_mut(), progress).map_err(
+        |failed| match failed {
+            CopyError::Read(error) => Error::disk(path)(error),
+            CopyError::Write(error) => Error::disk(&plan.into)(error),
+        },
+    )?;
+    into.close().map_err(Error::disk(&plan.into))?;
+    drop((into, opened));
+    leave(&plan, options.leftover)?;
+    Ok(plan)
+}
+
+/// Step 1: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.
+/// `into` is the file below them, open for writing.
+///
+/// # Errors
+/// Which side failed; the call can be repeated.
+pub(crate) fn merge_data(
+    top: &mut dyn Disk,
+    depth: u32,
+    into: &mut dyn Disk,
+    progress: Progress<'_>,
+) -> Result<(), CopyError> {
+    let size = top.size();
+    let mut pieces = Vec::new();
+    each_held(top, depth, &mut |start, length| {
+        pieces.push((start, length));
+        Ok(())
+    })
+    .map_err(CopyError::Read)?;
+    let mut data = vec![0; CHUNK_BYTES as usize];
+    for (start, length) in pieces {
+        let mut at = start;
+        while at < start + length {
+            let part = &mut data[..(start + length - at).min(CHUNK_BYTES) as usize];
+            top.read(at, part).map_err(CopyError::Read)?;
+            into.write(at, part).map_err(CopyError::Write)?;
+            at += part.len() as u64;
+            progress(at, size);
+        }
+    }
+    into.flush().map_err(CopyError::Write)?;
+    progress(size, size);
+    Ok(())
+}
+
+/// Calls `f` with offset and length of each stretch that is not simply what lies `depth` files down.
+fn each_held(
+    top: &mut dyn Disk,
+    depth: u32,
+    f: &mut dyn FnMut(u64, u64) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let size = top.size();
+    let mut at = 0;
+    let mut held: Option<(u64, u64)> = None;
+    while at < size {
+        let extent = top.extent(at)?;
+        let length = extent.length.max(1);
+        let is_held = match extent.place {
+            Place::File { depth: of, .. } | Place::Packed { depth: of } => of < depth,
+            Place::Zero => false,
+        };
+        held = match (held, is_held) {
+            (Some((start, before)), true) => Some((start, before + length)),
+            (None, true) => Some((at, length)),
+            (Some((start, before)), false) => {
+                f(start, before)?;
+                None
+            }
+            (None, false) => None,
+        };
+        at += length;
+    }
+    held.map_or(Ok(()), |(start, length)| f(start, length))
+}
+
+/// Steps 2 and 3.
+fn leave(plan: &MergePlan, leftover: Leftover) -> Result<(), Error> {
+    let mut merged = plan.merged.iter();
+    match leftover {
+        Leftover::Empty => {
+            if let Some(top) = merged.next() {
+                let fresh = Fresh::instead_of(top)?;
+                write_empty_child(fresh.path(), top, &plan.into)?;
+                fresh.replace()?;
+            }
+        }
+        Leftover::Delete => {
+            for child in &plan.relinked {
+                crate::chain::relink(child, &plan.into, true)?;
+            }
+        }
+    }
+    for file in merged {
+        std::fs::remove_file(file).map_err(Error::file(file, "delete"))?;
+        sync_folder(folder_of(file))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Another size for a disk.
+
+use crate::Error;
+use crate::detect::Format;
+use crate::folder::children_near;
+use crate::info::DiskInfo;
+use crate::layer::Layer;
+use crate::open::{OpenOptions, info, open, storage};
+use crate::progress::Progress;
+use disk::{Disk, DiskError, Place};
+use std::path::Path;
+
+/// How much is read at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// How to resize.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResizeOptions {
+    /// The file's format; nothing: by its content.
+    pub format: Option<Format>,
+    /// Shrink although there is data behind the new end. It is lost.
+    pub drop_data: bool,
+}
+
+/// Gives a disk a new size in bytes. Its partitions are the guest's business.
+///
+/// # Errors
+/// If the disk has a parent or children, data would be lost, or the file can't be written.
+pub fn resize(
+    path: &Path,
+    size_bytes: u64,
+    options: &ResizeOptions,
+    progress: Progress<'_>,
+) -> Result<DiskInfo, Error> {
+    let open_options = OpenOptions {
+        format: options.format,
+        ..OpenOptions::read_only()
+    };
+    let mut opened = open(path, &open_options)?;
+    if let Some(child) = children_near(path, path)?.first() {
+        return Err(Error::refused(
+            path,
+            format!(
+                "{} stands on it and would not fit any more; merge that one first",
+                child.display()
+            ),
+        ));
+    }
+    let old_size = opened.disk.size();
+    if size_bytes < old_size && !options.drop_data {
+        let data = first_data(opened.disk.as_mut(), size_bytes, progress);
+        if let Some(offset) = data.map_err(Error::disk(path))? {
+            return Err(Error::refused(
+                path,
+                format!(
+                    "there is data at {offset:#x}, behind the new end {size_bytes:#x}; shrink the file system in the guest first, or say that the data may be lost"
+                ),
+            ));
+        }
+    }
+    drop(opened);
+    let (file, format) = storage(path, options.format, true)?;
+    Layer::read(path, file, format)?.resize(size_bytes)?;
+    progress(size_bytes, size_bytes);
+    info(path, options.format)
+}
+
+/// The first byte from `start` on that is not zero.
+fn first_data(
+    disk: &mut dyn Disk,
+    start: u64,
+    progress: Progress<'_>,
+) -> Result<Option<u64>, DiskError> {
+    let mut data = vec![0; CHUNK_BYTES as usize];
+    let size = disk.size();
+    let mut at = start;
+    while at < size {
+        let extent = disk.extent(at)?;
+        let mut length = extent.length.max(1);
+        if extent.place != Place::Zero {
+            length = length.min(CHUNK_BYTES);
+            let data = &mut data[..length as usize];
+            disk.read(at, data)?;
+            if let Some(found) = data.iter().position(|byte| *byte != 0) {
+                return Ok(Some(at + found as u64));
+            }
+        }
+        at += length;
+        progress(at, size);
+    }
+    Ok(None)
+}

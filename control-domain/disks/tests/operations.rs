@@ -1,0 +1,350 @@
+//! What people do with disk files, on real files, with what each must leave.
+#![allow(clippy::unwrap_used)]
+
+mod folder;
+
+use disks::{
+    Error, Identity, Leftover, MergeOptions, NewDisk, NewKind, OpenOptions, ResizeOptions, check,
+    commit, compact, convert, create, discard, map, merge, open, plan_merge, relink, repair_chain,
+    resize,
+};
+use folder::Folder;
+use std::path::Path;
+
+const SIZE: u64 = 10 << 20;
+const BLOCK: u64 = 2 << 20;
+
+fn silent(_: u64, _: u64) {}
+
+fn dynamic(path: &Path) {
+    create(path, &NewDisk::new(NewKind::VhdDynamic, SIZE)).unwrap();
+}
+
+fn child(path: &Path, parent: &Path) {
+    let parent = parent.to_path_buf();
+    create(path, &NewDisk::new(NewKind::VhdDifferencing { parent }, 0)).unwrap();
+}
+
+fn write(path: &Path, offset: u64, data: &[u8]) {
+    let mut disk = open(path, &OpenOptions::writable()).unwrap().disk;
+    disk.write(offset, data).unwrap();
+    disk.close().unwrap();
+}
+
+fn content(path: &Path) -> Vec<u8> {
+    let mut disk = open(path, &OpenOptions::read_only()).unwrap().disk;
+    let mut data = vec![0xaa; disk.size() as usize];
+    disk.read(0, &mut data).unwrap();
+    data
+}
+
+/// base.vhd, a.vhd on it, b.vhd on that, each with data of its own that hides some of the one below.
+fn chain_of_three(folder: &Folder) -> Vec<u8> {
+    let files = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+    dynamic(&files[0]);
+    write(&files[0], 0, &vec![1; 3 << 20]);
+    child(&files[1], &files[0]);
+    write(&files[1], 1000, &[2; 5000]);
+    child(&files[2], &files[1]);
+    write(&files[2], 2000, &[3; 700]);
+    write(&files[2], SIZE - 700, &[4; 700]);
+    let mut model = vec![0; SIZE as usize];
+    model[..3 << 20].fill(1);
+    model[1000..6000].fill(2);
+    model[2000..2700].fill(3);
+    model[SIZE as usize - 700..].fill(4);
+    assert!(content(&files[2]) == model);
+    model
+}
+
+#[test]
+fn a_chain_reads_converts_and_maps_as_one_disk() {
+    let folder = Folder::new("chain");
+    let model = chain_of_three(&folder);
+    let options = OpenOptions::read_only();
+    let top = folder.file("b.vhd");
+    for (name, kind) in [
+        ("c.raw", NewKind::Raw),
+        ("c-fixed.vhd", NewKind::VhdFixed),
+        ("c-dynamic.vhd", NewKind::VhdDynamic),
+    ] {
+        let mut last = (0, 0);
+        let target = folder.file(name);
+        let new = NewDisk::new(kind, 0);
+        let mut told = |done, total| last = (done, total);
+        let info = convert(&top, &options, &target, &new, &mut told).unwrap();
+        assert_eq!((info.virtual_size_bytes, last), (SIZE, (SIZE, SIZE)));
+        let mut opened = open(&target, &options).unwrap();
+        assert_eq!(opened.chain.len(), 1);
+        let mut data = vec![0; SIZE as usize];
+        opened.disk.read(0, &mut data).unwrap();
+        assert!(data == model, "{name}");
+        assert!(matches!(
+            convert(&top, &options, &target, &new, &mut silent),
+            Err(Error::Refused { .. })
+        ));
+    }
+    let map = map(&top, &options).unwrap();
+    assert_eq!(map.files.len(), 3);
+    let mut at = 0;
+    for stretch in &map.stretches {
+        assert_eq!(stretch.start, at);
+        at += stretch.length;
+        if let (Some(depth), Some(offset)) = (stretch.depth, stretch.file_offset) {
+            let file = std::fs::read(&map.files[depth as usize]).unwrap();
+            let range = stretch.start as usize..at as usize;
+            assert!(file[offset as usize..][..stretch.length as usize] == model[range]);
+        }
+    }
+    assert_eq!(at, SIZE);
+}
+
+#[test]
+fn the_same_identity_gives_the_same_bytes() {
+    let folder = Folder::new("same");
+    let identity = Some(Identity {
+        unique_id: [7; 16],
+        timestamp: 9,
+    });
+    let bytes = |name: &str| {
+        let new = NewDisk {
+            identity,
+            ..NewDisk::new(NewKind::VhdDynamic, SIZE)
+        };
+        create(&folder.file(name), &new).unwrap();
+        std::fs::read(folder.file(name)).unwrap()
+    };
+    assert_eq!(bytes("1.vhd"), bytes("2.vhd"));
+}
+
+#[test]
+fn commit_and_discard_keep_what_they_must() {
+    let folder = Folder::new("commit");
+    let model = chain_of_three(&folder);
+    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+    let below = content(&a);
+    let base_bytes = std::fs::read(&base).unwrap();
+    let plan = plan_merge(&b, &MergeOptions::default()).unwrap();
+    // Two sectors around offset 2000 (1536..3072 is three), two at the end.
+    assert_eq!((plan.bytes_to_write, plan.pieces), (5 * 512, 2));
+    assert_eq!(plan.siblings, [""; 0].map(Into::<std::path::PathBuf>::into));
+    commit(&b, Leftover::Empty, &mut silent).unwrap();
+    assert!(content(&a) == model && content(&b) == model && below != model);
+    assert!(std::fs::read(&base).unwrap() == base_bytes);
+    let empty = plan_merge(&b, &MergeOptions::default()).unwrap();
+    assert_eq!(empty.bytes_to_write, 0);
+    write(&b, 0, &[9; 512]);
+    assert!(content(&b) != model);
+    // a.vhd has a child, so what it holds can't go.
+    assert!(discard(&a, Leftover::Empty).is_err());
+    discard(&b, Leftover::Empty).unwrap();
+    assert!(content(&b) == model);
+    discard(&b, Leftover::Delete).unwrap();
+    assert!(!b.exists());
+    assert!(discard(&base, Leftover::Delete).is_err() && base.exists());
+}
+
+#[test]
+fn a_merge_takes_the_files_between_along_and_minds_siblings() {
+    let folder = Folder::new("merge");
+    let model = chain_of_three(&folder);
+    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+    let sibling = folder.file("sibling.vhd");
+    child(&sibling, &base);
+    let options = MergeOptions {
+        into: Some(base.clone()),
+        leftover: Leftover::Delete,
+        ..MergeOptions::default()
+    };
+    let plan = plan_merge(&b, &options).unwrap();
+    assert_eq!(plan.siblings, std::slice::from_ref(&sibling));
+    assert!(matches!(
+        merge(&b, &options, &mut silent),
+        Err(Error::Refused { .. })
+    ));
+    assert!(content(&b) == model);
+    std::fs::remove_file(&sibling).unwrap();
+    merge(&b, &options, &mut silent).unwrap();
+    assert!(content(&base) == model && !a.exists() && !b.exists());
+}
+
+#[test]
+fn the_middle_of_a_chain_can_be_merged_away() {
+    let folder = Folder::new("middle");
+    let model = chain_of_three(&folder);
+    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+    let plan = commit(&a, Leftover::Delete, &mut silent).unwrap();
+    assert_eq!(plan.relinked.len(), 1);
+    assert!(!a.exists() && content(&b) == model);
+    let opened = open(&b, &OpenOptions::read_only()).unwrap();
+    assert_eq!(opened.chain.len(), 2);
+    drop(base);
+}
+
+#[test]
+fn a_chain_that_was_moved_is_found_or_mended() {
+    let folder = Folder::new("moved");
+    let model = chain_of_three(&folder);
+    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+    let elsewhere = folder.file("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::rename(&base, elsewhere.join("other-name.vhd")).unwrap();
+    let error = open(&b, &OpenOptions::read_only()).err().unwrap();
+    assert!(matches!(error, Error::ParentMissing { .. }), "{error}");
+    let links = disks::chain(&b).unwrap();
+    assert_eq!(links.len(), 2);
+    assert!(links[0].problem.is_none() && links[1].problem.is_some());
+    assert!(repair_chain(&b, &[]).is_err());
+    let mended = repair_chain(&b, std::slice::from_ref(&elsewhere)).unwrap();
+    assert_eq!(mended, [(a.clone(), elsewhere.join("other-name.vhd"))]);
+    assert!(content(&b) == model);
+    assert!(
+        disks::chain(&b)
+            .unwrap()
+            .iter()
+            .all(|l| l.problem.is_none())
+    );
+    // And written as before.
+    write(&a, 5 << 20, &[7; 3000]);
+    assert!(content(&a)[5 << 20..][..3000] == [7; 3000]);
+    assert!(check(&b, false, &mut silent).unwrap().is_clean());
+    // Its own child as its parent.
+    let error = relink(&a, &b, true).and_then(|()| open(&b, &OpenOptions::read_only()).map(drop));
+    assert!(error.unwrap_err().to_string().contains("comes back"));
+}
+
+#[test]
+fn a_changed_parent_is_refused_until_it_is_accepted() {
+    let folder = Folder::new("changed");
+    let [base, a] = ["base.vhd", "a.vhd"].map(|name| folder.file(name));
+    dynamic(&base);
+    child(&a, &base);
+    std::fs::remove_file(&base).unwrap();
+    dynamic(&base);
+    let error = open(&a, &OpenOptions::read_only()).err().unwrap();
+    assert!(matches!(error, Error::ParentMismatch { .. }), "{error}");
+    assert!(relink(&a, &base, false).is_err());
+    relink(&a, &base, true).unwrap();
+    assert!(content(&a).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn disks_grow_and_shrink_without_losing_what_stays() {
+    for kind in [NewKind::VhdDynamic, NewKind::VhdFixed, NewKind::Raw] {
+        let folder = Folder::new("resize");
+        let path = folder.file(if kind == NewKind::Raw {
+            "r.raw"
+        } else {
+            "r.vhd"
+        });
+        create(&path, &NewDisk::new(kind.clone(), SIZE)).unwrap();
+        write(&path, 0, &[1; 5000]);
+        write(&path, SIZE - 5000, &[2; 5000]);
+        let mut model = content(&path);
+        let options = ResizeOptions::default();
+        let large = 12 * BLOCK;
+        resize(&path, large, &options, &mut silent).unwrap();
+        model.resize(large as usize, 0);
+        assert!(content(&path) == model, "{kind:?}");
+        write(&path, large - 600, &[3; 600]);
+        let error = resize(&path, SIZE, &options, &mut silent).err().unwrap();
+        assert!(error.to_string().contains("data"), "{error}");
+        let drop_data = ResizeOptions {
+            drop_data: true,
+            ..options
+        };
+        let small = SIZE - 3000 / 512 * 512;
+        resize(&path, small, &drop_data, &mut silent).unwrap();
+        model.truncate(small as usize);
+        assert!(content(&path) == model, "{kind:?}");
+        resize(&path, large, &options, &mut silent).unwrap();
+        model.resize(large as usize, 0);
+        assert!(
+            content(&path) == model,
+            "{kind:?}: what was cut away is zero"
+        );
+        if kind != NewKind::Raw {
+            assert!(check(&path, false, &mut silent).unwrap().is_clean());
+        }
+    }
+}
+
+#[test]
+fn a_vhd_of_more_than_2040_gib_is_refused_before_anything_is_written() {
+    let folder = Folder::new("limit");
+    let path = folder.file("large.vhd");
+    for kind in [NewKind::VhdDynamic, NewKind::VhdFixed] {
+        let error = create(&path, &NewDisk::new(kind, (2040 << 30) + 512)).err();
+        assert!(error.unwrap().to_string().contains("2040 GiB"));
+        assert!(std::fs::read_dir(&folder.0).unwrap().next().is_none());
+    }
+    dynamic(&path);
+    let before = std::fs::read(&path).unwrap();
+    assert!(resize(&path, 4 << 40, &ResizeOptions::default(), &mut silent).is_err());
+    assert!(std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
+fn compacting_gives_back_zeros_and_holes() {
+    let folder = Folder::new("compact");
+    let [base, a] = ["base.vhd", "a.vhd"].map(|name| folder.file(name));
+    dynamic(&base);
+    let bare = std::fs::metadata(&base).unwrap().len();
+    for block in 0..5 {
+        write(&base, block * BLOCK, &vec![block as u8 + 1; BLOCK as usize]);
+    }
+    write(&base, BLOCK, &vec![0; BLOCK as usize]);
+    write(&base, 0, &vec![0; BLOCK as usize]);
+    let model = content(&base);
+    let done = compact(&base, &mut silent).unwrap();
+    assert_eq!(done.before_bytes, bare + 5 * (BLOCK + 512));
+    assert_eq!(done.after_bytes, bare + 3 * (BLOCK + 512));
+    assert!(content(&base) == model);
+    assert!(check(&base, false, &mut silent).unwrap().is_clean());
+    // Zeros over a parent's data are data.
+    child(&a, &base);
+    write(&a, 3 * BLOCK, &vec![0; BLOCK as usize]);
+    write(&a, 0, &[5; 512]);
+    write(&a, 0, &[0; 512]);
+    let model = content(&a);
+    let done = compact(&a, &mut silent).unwrap();
+    assert_eq!(done.before_bytes - done.after_bytes, BLOCK + 512);
+    assert!(content(&a) == model);
+}
+
+#[test]
+fn footers_are_mended_from_each_other_and_nothing_else_is() {
+    let folder = Folder::new("check");
+    let path = folder.file("d.vhd");
+    dynamic(&path);
+    write(&path, 0, &[1; 600]);
+    let whole = std::fs::read(&path).unwrap();
+    let last = whole.len() - 512;
+    for range in [last..last + 512, last + 100..last + 101, 0..512] {
+        let mut bytes = whole.clone();
+        bytes[range.clone()].fill(0xee);
+        std::fs::write(&path, &bytes).unwrap();
+        let report = check(&path, false, &mut silent).unwrap();
+        assert!(!report.is_clean() && report.findings.iter().all(|f| f.repairable));
+        assert!(
+            std::fs::read(&path).unwrap() == bytes,
+            "a check writes nothing"
+        );
+        assert!(check(&path, true, &mut silent).unwrap().is_clean());
+        assert!(
+            check(&path, false, &mut silent)
+                .unwrap()
+                .findings
+                .is_empty()
+        );
+        assert!(content(&path)[..600] == [1; 600]);
+    }
+    // A table entry that points into the header.
+    let mut bytes = whole.clone();
+    bytes[1536 + 4..1536 + 8].copy_from_slice(&[0, 0, 0, 1]);
+    bytes[..512].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let report = check(&path, true, &mut silent).unwrap();
+    assert!(!report.is_clean());
+    assert!(std::fs::read(&path).unwrap() == bytes);
+}
