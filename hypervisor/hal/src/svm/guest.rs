@@ -27,6 +27,8 @@ pub struct Guest {
     attached: bool,
     /// An NMI is being handled: no other until IRET.
     nmi_masked: bool,
+    /// An interrupt was handed to the CPU as a virtual one, and the guest has not taken it yet.
+    interrupt_requested: bool,
 }
 
 /// A guest's processor under SVM.
@@ -37,8 +39,12 @@ mod virtual_interrupt {
     pub const TPR: u64 = 0xf;
     pub const REQUEST: u64 = 1 << 8;
     pub const PRIORITY_SHIFT: u32 = 16;
+    pub const IGNORE_TPR: u64 = 1 << 20;
     pub const MASKING: u64 = 1 << 24;
-    pub const WINDOW: u64 = REQUEST | 0xf << PRIORITY_SHIFT;
+    pub const VECTOR_SHIFT: u32 = 32;
+    /// All that a request consists of.
+    pub const WHOLE_REQUEST: u64 =
+        REQUEST | 0xf << PRIORITY_SHIFT | IGNORE_TPR | 0xff << VECTOR_SHIFT;
 }
 
 const RFLAGS_IF: u64 = 1 << 9;
@@ -87,6 +93,7 @@ impl SvmVcpu {
             flush: false,
             attached: false,
             nmi_masked: false,
+            interrupt_requested: false,
         };
         let has_next_rip = super::features::check().is_ok_and(|f| f.next_rip);
         let mut vcpu = Processor {
@@ -181,6 +188,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             // nested tables map frames of the guest pool and overlay pages alone.
             unsafe { guest.switch() };
             guest.vmcb.tlb_control = 0;
+            guest.note_taken_interrupt();
             match guest.vmcb.exit_code {
                 exit::DB => guest.inject(event::EXCEPTION, 1, None),
                 exit::AC => guest.inject(event::EXCEPTION, 17, Some(0)),
@@ -275,10 +283,20 @@ impl Vcpu<SvmCpu> for SvmVcpu {
         self.vmcb.rflags & RFLAGS_IF != 0
             && self.vmcb.interrupt_shadow & 1 == 0
             && self.vmcb.event_injection == 0
+            && !self.role.interrupt_requested
     }
 
+    /// By a virtual interrupt (§15.21.4), which the CPU takes like a physical one. An injected
+    /// event would do on silicon; but QEMU (7.2 to 10.0 at least) remembers such an event and
+    /// delivers it once more, whatever the guest then does (docs/decisions/0004).
     fn inject_interrupt(&mut self, vector: u8) {
-        self.inject(event::INTERRUPT, vector, None);
+        let vmcb = &mut self.vmcb;
+        vmcb.intercept_misc1 &= !misc1::VINTR;
+        vmcb.virtual_interrupt = vmcb.virtual_interrupt & !virtual_interrupt::WHOLE_REQUEST
+            | virtual_interrupt::REQUEST
+            | virtual_interrupt::IGNORE_TPR
+            | u64::from(vector) << virtual_interrupt::VECTOR_SHIFT;
+        self.role.interrupt_requested = true;
     }
 
     fn inject_nmi(&mut self) -> bool {
@@ -295,10 +313,15 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn request_window(&mut self, priority_class: Option<u8>) {
+        // While a virtual interrupt waits, nothing else can come in: what is behind it is of a lower
+        // class and has to wait for the end of its handler, which exits.
+        if self.role.interrupt_requested {
+            return;
+        }
         // A virtual interrupt that is intercepted before it is delivered (§15.21.4). Its priority
         // makes the CPU wait for the task priority too.
         let vmcb = &mut self.vmcb;
-        vmcb.virtual_interrupt &= !virtual_interrupt::WINDOW;
+        vmcb.virtual_interrupt &= !virtual_interrupt::WHOLE_REQUEST;
         match priority_class {
             Some(class) => {
                 vmcb.virtual_interrupt |= virtual_interrupt::REQUEST
@@ -378,6 +401,19 @@ impl Vcpu<SvmCpu> for SvmVcpu {
 }
 
 impl SvmVcpu {
+    /// Whether the guest took the virtual interrupt: the CPU then cleared the request. An interrupt
+    /// whose delivery was cut short is an interrupted event as well, and is not asked for twice.
+    fn note_taken_interrupt(&mut self) {
+        let cut_short = self.vmcb.event_injection & event::VALID != 0
+            && self.vmcb.event_injection & event::TYPE == event::INTERRUPT;
+        if self.role.interrupt_requested
+            && (cut_short || self.vmcb.virtual_interrupt & virtual_interrupt::REQUEST == 0)
+        {
+            self.role.interrupt_requested = false;
+            self.vmcb.virtual_interrupt &= !virtual_interrupt::WHOLE_REQUEST;
+        }
+    }
+
     /// The state after INIT (SDM vol. 3 table 9-1; the extended state stays), or at a start-up
     /// vector.
     fn load_reset_state(&mut self, startup: Option<u8>) {
@@ -432,11 +468,13 @@ impl SvmVcpu {
         v.guest_pat = 0x0007_0406_0007_0406;
         v.interrupt_shadow = 0;
         v.event_injection = 0;
+        v.virtual_interrupt &= !virtual_interrupt::WHOLE_REQUEST;
         self.registers = [0; 16];
         // Family, model and stepping, as after a real reset.
         self.registers[2] = u64::from(cpu::cpuid(1, 0)[0]);
         self.role.debug_registers = [0; 4];
         self.role.nmi_masked = false;
+        self.role.interrupt_requested = false;
         self.role.flush = true;
     }
 }
