@@ -3,7 +3,7 @@
 //! Three layers. *Layouts*: `file_type`, `header`, `region`, `metadata`, `locator`, `bat`, `log_entry`.
 //! *Logic* over any [`disk::Storage`]: `replay` (a log that was left behind), `pages` (metadata in
 //! memory), `log` (how metadata gets to the file), `image` (an open file), [`Vhdx`] (an open disk).
-//! *Whole files*: [`create()`] and [`Info`].
+//! *Whole files*: [`create()`], [`Info`], [`check()`], [`repair`].
 //!
 //! # Order of writes
 //!
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod bat;
+mod check;
 mod create;
 mod file_type;
 mod guid;
@@ -37,6 +38,7 @@ mod locator;
 mod log;
 mod log_entry;
 mod metadata;
+mod occupancy;
 mod overlay;
 mod pages;
 mod region;
@@ -45,6 +47,7 @@ mod space;
 mod vhdx;
 mod write;
 
+pub use check::{Problem, Report, check, repair};
 pub use create::{New, create};
 pub use guid::Guid;
 pub use info::{Info, Kind};

@@ -1,0 +1,177 @@
+//! Power cuts at every point of random workloads: the disk opens, holds what was flushed, and is whole.
+#![allow(clippy::unwrap_used)]
+
+mod disks;
+
+use disk::{Disk, Raw};
+use disk_testing::{Cut, History, Image, Random, Volatile};
+use disks::{Case, MIB, Request, request};
+use std::path::PathBuf;
+use std::process::Command;
+use vhdx::{Kind, check};
+
+/// Random subsets of unflushed sectors that are tried with each workload.
+const SUBSETS: usize = 1000;
+
+/// What a guest does, remembered.
+fn workload(case: Case, seed: u64, steps: usize) -> (Volatile, History) {
+    let mut random = Random::new(seed);
+    let storage = Volatile::from_image(case.file());
+    let mut history = History::new(case.content());
+    let mut disk = case.open(storage.clone(), true);
+    for _ in 0..steps {
+        let before = storage.moment();
+        match request(&mut random, 20_000) {
+            Request::Write { offset, data } => {
+                disk.write(offset, &data).unwrap();
+                history.write(before, offset, &data);
+            }
+            Request::Discard { offset, length } => {
+                disk.discard(offset, length).unwrap();
+                let mut data = vec![0; length as usize];
+                disk.read(offset, &mut data).unwrap();
+                history.write(before, offset, &data);
+            }
+            Request::Flush => {
+                disk.flush().unwrap();
+                history.flushed(storage.moment());
+            }
+        }
+        match random.below(16) {
+            0 => {
+                disk.close().unwrap();
+                history.flushed(storage.moment());
+            }
+            1 => {
+                disk.flush().unwrap();
+                history.flushed(storage.moment());
+                disk = case.open(storage.clone(), true);
+            }
+            _ => {}
+        }
+    }
+    disk.close().unwrap();
+    history.flushed(storage.moment());
+    (storage, history)
+}
+
+fn judge(case: Case, history: &History, cut: &Cut, thoroughly: bool) -> Result<(), String> {
+    let text = |error: disk::DiskError| error.to_string();
+    let whole = |mut image: Image| match check(&mut image).map_err(text)?.problems.first() {
+        Some(problem) => Err(format!("{problem:?}")),
+        None => Ok(()),
+    };
+    whole(cut.image.clone())?;
+    if thoroughly {
+        let mut reader = case.try_open(cut.image.clone(), false).map_err(text)?;
+        history.judge(cut.moment, &mut reader)?;
+    }
+    let storage = Volatile::from_image(cut.image.clone());
+    let mut writer = case.try_open(storage.clone(), true).map_err(text)?;
+    history.judge(cut.moment, &mut writer)?;
+    if thoroughly {
+        // What the next program does goes well too.
+        let old = writer.size() - 4096;
+        let mut data = [0; 512];
+        writer.read(old, &mut data).map_err(text)?;
+        writer.write(MIB + 512, &[0xee; 512]).map_err(text)?;
+        writer.write(old, &data).map_err(text)?;
+        writer.close().map_err(text)?;
+        whole(storage.image())?;
+        writer.read(MIB + 512, &mut data).map_err(text)?;
+        assert!(data == [0xee; 512]);
+    }
+    Ok(())
+}
+
+fn cut_everywhere(case: Case, seed: u64, steps: usize) {
+    let (storage, history) = workload(case, seed, steps);
+    let qemu = Qemu::find();
+    let mut number = 0_usize;
+    let count = storage.cuts(seed, SUBSETS, |cut| {
+        if let Err(error) = judge(case, &history, &cut, number.is_multiple_of(10)) {
+            panic!("{case:?}, seed {seed}, {}: {error}", cut.what);
+        }
+        number += 1;
+        if number.is_multiple_of(150)
+            && case.kind != Kind::Differencing
+            // It reads no disks with larger sectors.
+            && case.sector == 512
+            && let Some(qemu) = &qemu
+        {
+            qemu.judge(&history, &cut);
+        }
+    });
+    eprintln!("{case:?}, seed {seed}: {count} cuts");
+    assert!(count > SUBSETS + 100);
+}
+
+/// qemu-img replays the log by itself and then checks the file.
+struct Qemu(PathBuf);
+
+impl Qemu {
+    fn find() -> Option<Self> {
+        let there = Command::new("qemu-img").arg("--version").output().is_ok();
+        if !there {
+            eprintln!("skipped: qemu-img is not installed");
+            return None;
+        }
+        static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("vhdx-cut-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Self(folder))
+    }
+
+    fn run(&self, arguments: &[&str], what: &str) {
+        let output = Command::new("qemu-img")
+            .args(arguments)
+            .current_dir(&self.0)
+            .output()
+            .unwrap();
+        let text =
+            String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{what}: qemu-img {arguments:?}: {text}"
+        );
+    }
+
+    fn judge(&self, history: &History, cut: &Cut) {
+        std::fs::write(self.0.join("cut.vhdx"), cut.image.bytes()).unwrap();
+        self.run(
+            &["check", "-q", "-r", "all", "-f", "vhdx", "cut.vhdx"],
+            &cut.what,
+        );
+        self.run(&["check", "-q", "-f", "vhdx", "cut.vhdx"], &cut.what);
+        self.run(
+            &["convert", "-f", "vhdx", "-O", "raw", "cut.vhdx", "cut.raw"],
+            &cut.what,
+        );
+        let raw = Image::new(&std::fs::read(self.0.join("cut.raw")).unwrap());
+        let mut disk = Raw::open(raw, false).unwrap();
+        if let Err(error) = history.judge(cut.moment, &mut disk) {
+            panic!("{}: qemu-img reads: {error}", cut.what);
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_dynamic_disk_survives() {
+    let kind = Kind::Dynamic;
+    cut_everywhere(Case { kind, sector: 512 }, 1, 60);
+    cut_everywhere(Case { kind, sector: 4096 }, 2, 30);
+}
+
+#[test]
+fn a_differencing_disk_survives() {
+    let kind = Kind::Differencing;
+    cut_everywhere(Case { kind, sector: 512 }, 3, 60);
+    cut_everywhere(Case { kind, sector: 4096 }, 4, 30);
+}
