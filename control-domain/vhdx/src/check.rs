@@ -165,13 +165,7 @@ fn check_blocks<S: Storage>(image: &mut Image<S>, report: &mut Report) -> Result
 /// If the file can't be opened, read or written; then nothing was changed but by a replay.
 pub fn repair<S: Storage>(storage: &mut S) -> Result<Report, DiskError> {
     let mut image = Image::open(Borrowed(&mut *storage), true)?;
-    let bytes = image.regions.bytes();
-    for offset in region::OFFSETS {
-        if Regions::read_at(&mut image.file, offset).ok().as_ref() != Some(&image.regions) {
-            image.file.write(offset, &bytes)?;
-            image.file.flush()?;
-        }
-    }
+    image.regions.write(&mut image.file)?;
     if Headers::read_both(&mut image.file)
         .iter()
         .any(Result::is_err)

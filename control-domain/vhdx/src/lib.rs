@@ -3,7 +3,7 @@
 //! Three layers. *Layouts*: `file_type`, `header`, `region`, `metadata`, `locator`, `bat`, `log_entry`.
 //! *Logic* over any [`disk::Storage`]: `replay` (a log that was left behind), `pages` (metadata in
 //! memory), `log` (how metadata gets to the file), `image` (an open file), [`Vhdx`] (an open disk).
-//! *Whole files*: [`create()`], [`Info`], [`check()`], [`repair`].
+//! *Whole files*: [`create()`], [`Info`], [`check()`], [`repair`], [`relink()`], [`Vhdx::resize`], [`Vhdx::compact`].
 //!
 //! # Order of writes
 //!
@@ -28,6 +28,7 @@
 
 mod bat;
 mod check;
+mod compact;
 mod create;
 mod file_type;
 mod guid;
@@ -42,7 +43,9 @@ mod occupancy;
 mod overlay;
 mod pages;
 mod region;
+mod relink;
 mod replay;
+mod resize;
 mod space;
 mod vhdx;
 mod write;
@@ -53,6 +56,7 @@ pub use guid::Guid;
 pub use info::{Info, Kind};
 pub use locator::ParentLink;
 pub use pages::PAGE_LIMIT;
+pub use relink::relink;
 pub use vhdx::Vhdx;
 
 /// Everything large begins at a multiple of this.

@@ -35,6 +35,10 @@ impl<S: Storage> Vhdx<S> {
         if !self.writable {
             return Err(DiskError::ReadOnly);
         }
+        if !self.log.marked.0 {
+            // A cut between the two, while the table was moved, may have left the copy behind.
+            self.image.regions.write(&mut self.image.file)?;
+        }
         let marked = (true, data_changes || self.log.marked.1);
         if self.log.marked != marked {
             let new_data = marked.1 && !self.log.marked.1;

@@ -160,6 +160,50 @@ impl Metadata {
         Ok(())
     }
 
+    /// What to write where, so that the parent locator becomes this one.
+    ///
+    /// # Errors
+    /// If it does not fit into the region, or the table can't be read.
+    pub fn relocate_parent<S: Storage>(
+        &self,
+        storage: &mut Checked<S>,
+        region: &Range<u64>,
+        link: &ParentLink,
+    ) -> Result<[(u64, Vec<u8>); 2], DiskError> {
+        let mut bytes = vec![0; TABLE_SIZE as usize];
+        storage.read(region.start, &mut bytes)?;
+        let (header, rest) =
+            TableHeader::ref_from_prefix(&bytes).map_err(|_| cut_short(region.start))?;
+        let count = header.entry_count.get().into();
+        let (entries, _) = <[Entry]>::ref_from_prefix_with_elems(rest, count)
+            .map_err(|_| cut_short(region.start))?;
+        let index = entries
+            .iter()
+            .position(|entry| entry.item == PARENT_LOCATOR);
+        let index =
+            index.ok_or_else(|| invalid(region.start, "the parent locator item is missing"))?;
+        let value = link.bytes();
+        // Where it was, if it is not longer; else behind everything.
+        let end = |entry: &Entry| u64::from(entry.offset.get()) + u64::from(entry.length.get());
+        let start = if value.len() as u64 <= u64::from(entries[index].length.get()) {
+            u64::from(entries[index].offset.get())
+        } else {
+            let last = entries.iter().map(end).max().unwrap_or(TABLE_SIZE);
+            last.max(TABLE_SIZE).next_multiple_of(8)
+        };
+        // All of it goes into one log entry.
+        if value.len() > 256 << 10 || region.start + start + value.len() as u64 > region.end {
+            return Err(invalid(region.start, "the new parent's paths are too long"));
+        }
+        let mut place = U32::new(start as u32).as_bytes().to_vec();
+        place.extend(U32::new(value.len() as u32).as_bytes());
+        let entry = size_of::<TableHeader>() + index * size_of::<Entry>() + size_of::<Guid>();
+        Ok([
+            (region.start + entry as u64, place),
+            (region.start + start, value),
+        ])
+    }
+
     /// Table and items for a new file.
     pub fn bytes(&self) -> Vec<u8> {
         let flags = if self.leave_allocated {
@@ -217,6 +261,10 @@ impl Metadata {
     }
 }
 
+fn cut_short(offset: u64) -> DiskError {
+    invalid(offset, "metadata table cut short")
+}
+
 /// The items' places in the file.
 struct Table {
     offset: u64,
@@ -226,8 +274,7 @@ struct Table {
 impl Table {
     fn parse(bytes: &[u8], region: &Range<u64>) -> Result<Self, DiskError> {
         let offset = region.start;
-        let cut = |_| invalid(offset, "metadata table cut short");
-        let (header, rest) = TableHeader::ref_from_prefix(bytes).map_err(|_| cut(()))?;
+        let (header, rest) = TableHeader::ref_from_prefix(bytes).map_err(|_| cut_short(offset))?;
         if header.signature != SIGNATURE {
             return Err(invalid(
                 offset,
@@ -241,7 +288,7 @@ impl Table {
             return Err(invalid(offset, reason));
         }
         let (entries, _) =
-            <[Entry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| cut(()))?;
+            <[Entry]>::ref_from_prefix_with_elems(rest, count).map_err(|_| cut_short(offset))?;
         let mut items = Vec::new();
         for entry in entries {
             let (start, length) = (u64::from(entry.offset.get()), u64::from(entry.length.get()));

@@ -90,6 +90,24 @@ impl Pages {
         Ok(())
     }
 
+    /// Changes bytes.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn set_bytes<S: Storage>(
+        &mut self,
+        file: &mut Checked<S>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), DiskError> {
+        for (at, byte) in (offset..).zip(bytes) {
+            let page = self.page(file, at)?;
+            page.bytes[(at % PAGE_SIZE) as usize] = *byte;
+            self.changed.insert(at / PAGE_SIZE * PAGE_SIZE);
+        }
+        Ok(())
+    }
+
     /// The bit number `bit` of a bitmap at `base`, and how many from there on (at most `limit`, at
     /// least one) are known to be the same.
     ///

@@ -187,6 +187,32 @@ impl Regions {
         bytes
     }
 
+    /// The same regions with the block table elsewhere.
+    pub fn with_bat(&self, bat: Range<u64>) -> Self {
+        let mut regions = self.clone();
+        for region in &mut regions.all {
+            if region.guid == BAT {
+                region.range = bat.clone();
+            }
+        }
+        regions.bat = bat;
+        regions
+    }
+
+    /// Writes table and copy where they say something else, one after the other: one is always whole.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn write<S: Storage>(&self, storage: &mut Checked<S>) -> Result<(), DiskError> {
+        for offset in OFFSETS {
+            if Self::read_at(storage, offset).ok().as_ref() != Some(self) {
+                storage.write(offset, &self.bytes())?;
+                storage.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     /// The region that overlaps a range, if one does.
     pub fn overlapping(&self, range: &Range<u64>) -> Option<&Region> {
         let over =

@@ -85,6 +85,11 @@ impl<S: Storage> Vhdx<S> {
         });
     }
 
+    /// Forgets what is free: someone else keeps account of it now.
+    pub(crate) fn forget_free(&mut self) {
+        self.space.free.clear();
+    }
+
     /// After a commit: the table no longer points to what was freed.
     pub(crate) fn settle_freed(&mut self) {
         for mut hole in core::mem::take(&mut self.space.freed) {

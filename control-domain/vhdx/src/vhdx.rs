@@ -136,6 +136,9 @@ impl<S: Storage> Vhdx<S> {
         // A child may have been made larger.
         let there = parent.size().saturating_sub(offset).min(data.len() as u64) as usize;
         data[there..].fill(0);
+        if there == 0 {
+            return Ok(());
+        }
         parent.read(offset, &mut data[..there])
     }
 }

@@ -37,6 +37,12 @@ impl<S: Storage> Vhdx<S> {
         let of_parent = geometry.differencing && entry.state == State::NotPresent;
         match entry.state {
             State::FullyPresent => self.image.file.write(entry.offset + inside, data),
+            State::PartiallyPresent if whole => {
+                self.image.file.write(entry.offset, data)?;
+                let index = geometry.index(block);
+                self.image
+                    .set_entry(index, State::FullyPresent, entry.offset)
+            }
             State::PartiallyPresent => {
                 let base = self.bitmap_of(block)?;
                 self.write_sectors(entry.offset, base, offset, data)

@@ -5,10 +5,10 @@ mod disks;
 
 use disk::{Disk, Raw};
 use disk_testing::{Cut, History, Image, Random, Volatile};
-use disks::{Case, MIB, Request, request};
+use disks::{Case, Request, judge, request};
 use std::path::PathBuf;
 use std::process::Command;
-use vhdx::{Kind, check};
+use vhdx::Kind;
 
 /// Random subsets of unflushed sectors that are tried with each workload.
 const SUBSETS: usize = 1000;
@@ -53,35 +53,6 @@ fn workload(case: Case, seed: u64, steps: usize) -> (Volatile, History) {
     disk.close().unwrap();
     history.flushed(storage.moment());
     (storage, history)
-}
-
-fn judge(case: Case, history: &History, cut: &Cut, thoroughly: bool) -> Result<(), String> {
-    let text = |error: disk::DiskError| error.to_string();
-    let whole = |mut image: Image| match check(&mut image).map_err(text)?.problems.first() {
-        Some(problem) => Err(format!("{problem:?}")),
-        None => Ok(()),
-    };
-    whole(cut.image.clone())?;
-    if thoroughly {
-        let mut reader = case.try_open(cut.image.clone(), false).map_err(text)?;
-        history.judge(cut.moment, &mut reader)?;
-    }
-    let storage = Volatile::from_image(cut.image.clone());
-    let mut writer = case.try_open(storage.clone(), true).map_err(text)?;
-    history.judge(cut.moment, &mut writer)?;
-    if thoroughly {
-        // What the next program does goes well too.
-        let old = writer.size() - 4096;
-        let mut data = [0; 512];
-        writer.read(old, &mut data).map_err(text)?;
-        writer.write(MIB + 512, &[0xee; 512]).map_err(text)?;
-        writer.write(old, &data).map_err(text)?;
-        writer.close().map_err(text)?;
-        whole(storage.image())?;
-        writer.read(MIB + 512, &mut data).map_err(text)?;
-        assert!(data == [0xee; 512]);
-    }
-    Ok(())
 }
 
 fn cut_everywhere(case: Case, seed: u64, steps: usize) {

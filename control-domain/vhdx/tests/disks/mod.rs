@@ -2,8 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use disk::{Disk, Raw, Storage};
-use disk_testing::{Image, Random};
-use vhdx::{Guid, Kind, New, ParentLink, Vhdx, create};
+use disk_testing::{Cut, History, Image, Random, Volatile};
+use vhdx::{Guid, Kind, New, ParentLink, Vhdx, check, create};
 
 pub const MIB: u64 = 1 << 20;
 /// Blocks of the smallest size; the last one is not whole.
@@ -133,4 +133,38 @@ pub fn request(random: &mut Random, longest: u64) -> Request {
             Request::Write { offset, data }
         }
     }
+}
+
+/// Whether a file is whole after a cut and holds what it must; `thoroughly`: also when it is only read,
+/// and after more writes.
+///
+/// # Errors
+/// What is wrong.
+pub fn judge(case: Case, history: &History, cut: &Cut, thoroughly: bool) -> Result<(), String> {
+    let text = |error: disk::DiskError| error.to_string();
+    let whole = |mut image: Image| match check(&mut image).map_err(text)?.problems.first() {
+        Some(problem) => Err(format!("{problem:?}")),
+        None => Ok(()),
+    };
+    whole(cut.image.clone())?;
+    if thoroughly {
+        let mut reader = case.try_open(cut.image.clone(), false).map_err(text)?;
+        history.judge(cut.moment, &mut reader)?;
+    }
+    let storage = Volatile::from_image(cut.image.clone());
+    let mut writer = case.try_open(storage.clone(), true).map_err(text)?;
+    history.judge(cut.moment, &mut writer)?;
+    if thoroughly {
+        // What the next program does goes well too.
+        let old = writer.size() - 4096;
+        let mut data = [0; 512];
+        writer.read(old, &mut data).map_err(text)?;
+        writer.write(MIB + 512, &[0xee; 512]).map_err(text)?;
+        writer.write(old, &data).map_err(text)?;
+        writer.close().map_err(text)?;
+        whole(storage.image())?;
+        writer.read(MIB + 512, &mut data).map_err(text)?;
+        assert!(data == [0xee; 512]);
+    }
+    Ok(())
 }
