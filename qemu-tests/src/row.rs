@@ -71,6 +71,9 @@ pub struct Row {
     /// What the machine's disk must hold at the end, when others read it.
     #[serde(default)]
     pub disk_holds: Option<DiskHolds>,
+    /// A VHD on the data disk that others must be able to read at the end, by its path there.
+    #[serde(default)]
+    pub vhd_reads: Option<String>,
     /// Why the row may fail through no fault of what it proves. Such a row is tried up to four
     /// times, and prints each failure in full.
     #[serde(default)]

@@ -6,6 +6,7 @@ use crate::serial::Lines;
 use anyhow::{Context as _, Result, bail};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Write};
@@ -20,10 +21,16 @@ pub struct Expectation {
     /// What a part of the line must match.
     #[serde(deserialize_with = "pattern")]
     pub line: Regex,
+    /// How often it must appear before the next one counts.
+    #[serde(default = "once")]
+    pub times: usize,
+    /// How many different texts the expression's first group must have matched by then.
+    #[serde(default)]
+    pub different: usize,
     /// The name of this point in the time line.
     #[serde(default)]
     pub stage: Option<String>,
-    /// What to type on the serial line when it has appeared.
+    /// What to type on the serial line whenever it has appeared.
     #[serde(default)]
     pub send: Option<String>,
 }
@@ -106,6 +113,8 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
         lines: Lines::default(),
         seen: Vec::new(),
         next: 0,
+        matches: 0,
+        texts: BTreeSet::new(),
         current_used: false,
         stamps: Vec::new(),
         typed: Box::new(typed),
@@ -151,6 +160,9 @@ struct Session<'a> {
     seen: Vec<String>,
     /// Index of the awaited line.
     next: usize,
+    /// How often that one was seen, and what its first group matched.
+    matches: usize,
+    texts: BTreeSet<String>,
     /// Whether the line that has not ended was already taken for an expectation.
     current_used: bool,
     stamps: Vec<Stamp>,
@@ -216,7 +228,7 @@ impl Session<'_> {
         let current = self.lines.current().to_owned();
         if !self.current_used && self.awaited().is_some_and(|e| e.line.is_match(&current)) {
             self.current_used = true;
-            self.advance()?;
+            self.advance(&current)?;
         }
         Ok(())
     }
@@ -230,7 +242,7 @@ impl Session<'_> {
             }
         }
         if !used && self.awaited().is_some_and(|e| e.line.is_match(line)) {
-            self.advance()?;
+            self.advance(line)?;
         }
         Ok(())
     }
@@ -239,13 +251,30 @@ impl Session<'_> {
         self.watch.expect.get(self.next)
     }
 
-    fn advance(&mut self) -> Result<()> {
+    /// Counts a line that matches what is awaited.
+    fn advance(&mut self, line: &str) -> Result<()> {
         let Some(expectation) = self.watch.expect.get(self.next) else {
             return Ok(());
         };
-        self.next += 1;
-        if let Some(stage) = &expectation.stage {
-            self.stamp(stage);
+        let group = expectation.line.captures(line).and_then(|c| c.get(1));
+        self.texts
+            .extend(group.map(|text| text.as_str().to_owned()));
+        self.matches += 1;
+        if self.matches >= expectation.times {
+            if self.texts.len() < expectation.different {
+                bail!(self.failure(&format!(
+                    "{} lines had {} different texts, not {}",
+                    self.matches,
+                    self.texts.len(),
+                    expectation.different
+                )));
+            }
+            self.next += 1;
+            self.matches = 0;
+            self.texts.clear();
+            if let Some(stage) = &expectation.stage {
+                self.stamp(stage);
+            }
         }
         if let Some(text) = &expectation.send {
             self.typed
@@ -272,7 +301,13 @@ impl Session<'_> {
 
     fn failure(&self, reason: &str) -> String {
         let mut text = match self.awaited() {
-            Some(expectation) => format!("{reason} while waiting for /{}/", expectation.line),
+            Some(Expectation { line, times, .. }) => {
+                let seen = match times {
+                    0 | 1 => String::new(),
+                    times => format!(", seen {} of {times} times", self.matches),
+                };
+                format!("{reason} while waiting for /{line}/{seen}")
+            }
             None => format!("{reason} while waiting for the PC to turn off"),
         };
         let _ = write!(
@@ -290,7 +325,63 @@ impl Session<'_> {
     }
 }
 
+fn once() -> usize {
+    1
+}
+
 pub(crate) fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
     let text = String::deserialize(deserializer)?;
     Regex::new(&text).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a serial line with these lines leads to, all of them at once.
+    fn follow(row: &str, lines: &str) -> Result<()> {
+        let watch = Watch {
+            expect: serde_yaml::from_str(row).unwrap(),
+            until_off: true,
+            ..Watch::default()
+        };
+        let mut session = Session {
+            watch: &watch,
+            limits: Limits {
+                cpu: Duration::MAX,
+                wall: Duration::MAX,
+            },
+            complaints: PathBuf::new(),
+            pid: 0,
+            begun: Instant::now(),
+            cpu: Duration::ZERO,
+            lines: Lines::default(),
+            seen: Vec::new(),
+            next: 0,
+            matches: 0,
+            texts: BTreeSet::new(),
+            current_used: false,
+            stamps: Vec::new(),
+            typed: Box::new(std::io::sink()),
+            log: None,
+        };
+        session.take(lines.as_bytes())?;
+        session.at_end()
+    }
+
+    const TWO_PLACES: &str = "[{line: '^at ([0-9a-f]+)', times: 3, different: 2}, {line: end}]";
+
+    #[test]
+    fn a_line_counts_as_often_as_it_says() {
+        assert!(follow(TWO_PLACES, "at 1\nend\nat 2\nat 1\nend\n").is_ok());
+        let error = follow(TWO_PLACES, "at 1\nat 2\nend\n").unwrap_err();
+        assert!(error.to_string().contains("seen 2 of 3 times"), "{error}");
+    }
+
+    #[test]
+    fn texts_that_should_differ_are_compared() {
+        let error = follow(TWO_PLACES, "at 1\nat 1\nat 1\nend\n").unwrap_err();
+        let said = "3 lines had 1 different texts, not 2";
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }

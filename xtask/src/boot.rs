@@ -150,6 +150,8 @@ fn awaited(until: &str) -> Result<Expectation> {
     ensure!(!until.is_empty(), "--until wants an expression");
     Ok(Expectation {
         line,
+        times: 1,
+        different: 0,
         stage: Some(until.to_owned()),
         send: None,
     })

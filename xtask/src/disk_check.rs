@@ -5,19 +5,35 @@ use crate::host;
 use crate::image::DATA_OFFSET;
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::DiskHolds;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Takes the machine's VHD out of the data disk and looks at it with programs that know nothing of
-/// ours.
+/// Looks at a machine's disk and a file in it with programs that know nothing of ours.
 pub fn run(context: &Context, data: &Path, machine: &str, holds: &DiskHolds) -> Result<()> {
+    let raw = read_vhd(context, data, &format!("/machines/{machine}/disk.vhd"))?;
+    let root = at(&raw, first_partition(&raw)?);
+    check_file_system(&root).context("the guest's root file system")?;
+    let copy = context.out.join("check/file");
+    dump(&root, &holds.path, &copy)?;
+    let found = String::from_utf8_lossy(&read(&copy)?).into_owned();
+    ensure!(
+        found.contains(&holds.text),
+        "{} in the guest holds {found:?}, not {:?}",
+        holds.path,
+        holds.text
+    );
+    Ok(())
+}
+
+/// Takes a VHD out of the data disk and has qemu-img and 7-Zip read all of it. Answers its content
+/// as a raw disk.
+pub fn read_vhd(context: &Context, data: &Path, inside: &str) -> Result<PathBuf> {
     host::require(&["debugfs", "e2fsck", "qemu-img", "7z"])?;
     let folder = context.out.join("check");
     create_folder(&folder)?;
     let disk = folder.join("disk.vhd");
     check_file_system(&at(data, DATA_OFFSET)).context("the data partition")?;
-    let inside = format!("/machines/{machine}/disk.vhd");
-    dump(&at(data, DATA_OFFSET), &inside, &disk)?;
+    dump(&at(data, DATA_OFFSET), inside, &disk)?;
     tool("7z", &["t", &text(&disk)]).context("7-Zip finds the disk broken")?;
     let raw = folder.join("disk.raw");
     let arguments = [
@@ -30,18 +46,7 @@ pub fn run(context: &Context, data: &Path, machine: &str, holds: &DiskHolds) -> 
         &text(&raw),
     ];
     tool("qemu-img", &arguments).context("qemu-img can't read the disk")?;
-    let root = at(&raw, first_partition(&raw)?);
-    check_file_system(&root).context("the guest's root file system")?;
-    let copy = folder.join("file");
-    dump(&root, &holds.path, &copy)?;
-    let found = String::from_utf8_lossy(&read(&copy)?).into_owned();
-    ensure!(
-        found.contains(&holds.text),
-        "{} in the guest holds {found:?}, not {:?}",
-        holds.path,
-        holds.text
-    );
-    Ok(())
+    Ok(raw)
 }
 
 /// Whether the file system is whole and was closed: nothing is repaired.

@@ -87,7 +87,7 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
         copy_sparse(&image::machines(context, recipe)?, &data)?;
         emulator.disks.push(Disk {
             path: data.clone(),
-            keep: row.disk_holds.is_some(),
+            keep: row.disk_holds.is_some() || row.vhd_reads.is_some(),
         });
     }
     let log = folder.join("serial.log");
@@ -103,6 +103,10 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
     if let Some(holds) = &row.disk_holds {
         disk_check::run(&of_row, &data, &recipe.data.machine, holds)
             .context("the guest's disk after the run")?;
+    }
+    if let Some(inside) = &row.vhd_reads {
+        disk_check::read_vhd(&of_row, &data, inside)
+            .with_context(|| format!("{inside} after the run"))?;
     }
     Ok(report)
 }

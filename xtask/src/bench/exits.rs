@@ -207,6 +207,8 @@ impl<'a> Bench<'a> {
         let watch = Watch {
             expect: vec![Expectation {
                 line: Regex::new(r"payload: \d+ passed, 0 failed")?,
+                times: 1,
+                different: 0,
                 stage: None,
                 send: None,
             }],
