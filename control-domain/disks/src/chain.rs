@@ -1,12 +1,14 @@
 //! Chains: who stands on whom, whether each is the right one, and what to do when one has moved.
 
 use crate::Error;
-use crate::create::{folder_of, link_to};
 use crate::detect::Format;
 use crate::folder::is_same;
+use crate::fresh::folder_of;
 use crate::info::DiskInfo;
 use crate::layer::Layer;
 use crate::open::{MOST_FILES, info, storage};
+use crate::parent_link::vhd_link;
+use crate::rewrite::rewrite_child;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -98,7 +100,7 @@ pub fn relink(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Er
     }
     match format {
         Format::Vhd => {
-            let (link, size) = link_to(child, parent)?;
+            let (link, size) = vhd_link(child, parent)?;
             if size != layer.info.virtual_size_bytes {
                 return Err(Error::refused(
                     parent,
@@ -110,10 +112,10 @@ pub fn relink(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Er
             }
             vhd::relink(layer.storage(), &link).map_err(Error::disk(child))
         }
-        _ => Err(Error::refused(
-            child,
-            format!("the parent of a {format} can't be changed yet"),
-        )),
+        _ => {
+            drop(layer);
+            rewrite_child(child, parent, &mut |_, _| ())
+        }
     }
 }
 
@@ -152,7 +154,14 @@ pub fn repair_chain(path: &Path, folders: &[PathBuf]) -> Result<Vec<(PathBuf, Pa
             ));
         };
         relink(&child, &parent, false)?;
-        mended.push((child, parent));
+        mended.push((child.clone(), parent));
+        // A VHDX was written anew for that, so the files above it must be told that it is the same.
+        if format == Format::Vhdx {
+            let place = links.iter().position(|link| link.info.path == child);
+            for pair in links[..=place.unwrap_or(0)].windows(2).rev() {
+                relink(&pair[0].info.path, &pair[1].info.path, true)?;
+            }
+        }
     }
     Ok(mended)
 }

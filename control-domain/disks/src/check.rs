@@ -52,8 +52,10 @@ pub fn check(path: &Path, repair: bool, progress: Progress<'_>) -> Result<Report
     };
     let total = links.len() as u64;
     for (done, link) in (1..).zip(links) {
-        if link.info.format == Format::Vhd {
-            check_vhd(&link.info.path, repair, &mut report.findings)?;
+        match link.info.format {
+            Format::Vhd => check_vhd(&link.info.path, repair, &mut report.findings)?,
+            Format::Vhdx => check_vhdx(&link.info.path, repair, &mut report.findings)?,
+            Format::Raw | Format::Vmdk => {}
         }
         if let Some(what) = link.problem {
             report.findings.push(Finding {
@@ -72,11 +74,48 @@ pub fn check(path: &Path, repair: bool, progress: Progress<'_>) -> Result<Report
 fn check_vhd(path: &Path, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let (mut file, _) = storage(path, Some(Format::Vhd), false)?;
     let found = vhd::check(&mut file).map_err(Error::disk(path))?;
-    let repaired = repair && !found.is_empty() && found.iter().all(|finding| finding.repairable);
+    let repaired = repair && is_repairable(&found);
     if repaired {
         let (mut file, _) = storage(path, Some(Format::Vhd), true)?;
         vhd::repair(&mut file).map_err(Error::disk(path))?;
     }
+    add(path, found, repaired, findings);
+    Ok(())
+}
+
+fn check_vhdx(path: &Path, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    let (mut file, _) = storage(path, Some(Format::Vhdx), false)?;
+    let report = vhdx::check(&mut file.0).map_err(Error::disk(path))?;
+    let mut found: Vec<vhd::Finding> = report
+        .problems
+        .into_iter()
+        .map(|problem| vhd::Finding {
+            offset: problem.offset,
+            what: problem.what,
+            repairable: problem.repairable,
+        })
+        .collect();
+    if report.log_left {
+        found.push(vhd::Finding {
+            offset: 0,
+            what: "the file was not closed: its log is to be replayed".into(),
+            repairable: true,
+        });
+    }
+    let repaired = repair && is_repairable(&found);
+    if repaired {
+        let (mut file, _) = storage(path, Some(Format::Vhdx), true)?;
+        vhdx::repair(&mut file.0).map_err(Error::disk(path))?;
+    }
+    add(path, found, repaired, findings);
+    Ok(())
+}
+
+fn is_repairable(found: &[vhd::Finding]) -> bool {
+    !found.is_empty() && found.iter().all(|finding| finding.repairable)
+}
+
+fn add(path: &Path, found: Vec<vhd::Finding>, repaired: bool, findings: &mut Vec<Finding>) {
     findings.extend(found.into_iter().map(|finding| Finding {
         path: path.into(),
         offset: Some(finding.offset),
@@ -84,5 +123,4 @@ fn check_vhd(path: &Path, repair: bool, findings: &mut Vec<Finding>) -> Result<(
         repairable: finding.repairable,
         repaired,
     }));
-    Ok(())
 }

@@ -1,8 +1,9 @@
 //! Undo disks: commit what they hold into their parent, or discard it. To keep it is to do nothing.
 
 use crate::Error;
-use crate::create::{Fresh, folder_of, sync_folder, write_empty_child};
+use crate::create::write_empty_child;
 use crate::folder::children_near;
+use crate::fresh::{Fresh, folder_of, sync_folder};
 use crate::merge::{Leftover, MergeOptions, MergePlan, merge};
 use crate::open::info;
 use crate::progress::Progress;

@@ -1,7 +1,8 @@
 //! Converting: a whole chain flat into a new file of any kind.
 
 use crate::Error;
-use crate::create::{Fresh, NewDisk, NewKind, write_empty};
+use crate::create::{NewDisk, NewKind, write_empty};
+use crate::fresh::Fresh;
 use crate::info::DiskInfo;
 use crate::open::{OpenOptions, info, open};
 use crate::progress::Progress;
@@ -23,7 +24,7 @@ pub fn convert(
     new: &NewDisk,
     progress: Progress<'_>,
 ) -> Result<DiskInfo, Error> {
-    if let NewKind::VhdDifferencing { .. } = new.kind {
+    if new.kind.parent().is_some() {
         return Err(Error::refused(
             target,
             "a conversion is flat and needs no parent; create a differencing disk and write into it instead",
@@ -32,23 +33,25 @@ pub fn convert(
     let mut from = open(source, options)?.disk;
     let new = NewDisk {
         size_bytes: from.size(),
+        logical_sector_bytes: new.logical_sector_bytes.or(match new.kind {
+            NewKind::VhdxFixed | NewKind::VhdxDynamic => Some(from.logical_sector_size()),
+            _ => None,
+        }),
         ..new.clone()
     };
     let fresh = Fresh::begin(target)?;
     write_empty(fresh.path(), &new, target)?;
     let target_options = OpenOptions {
-        format: new.kind.format(),
+        format: new.kind.told_format(),
         ..OpenOptions::writable()
     };
     let mut to = open(fresh.path(), &target_options)?.disk;
-    copy(from.as_mut(), to.as_mut(), progress).map_err(|failed| match failed {
-        CopyError::Read(error) => Error::disk(source)(error),
-        CopyError::Write(error) => Error::disk(target)(error),
-    })?;
+    let size = from.size();
+    copy(from.as_mut(), to.as_mut(), size, progress).map_err(|failed| failed.on(source, target))?;
     to.close().map_err(Error::disk(target))?;
     drop(to);
     fresh.finish()?;
-    info(target, new.kind.format())
+    info(target, new.kind.told_format())
 }
 
 /// Which side of a copy failed.
@@ -58,18 +61,18 @@ pub(crate) enum CopyError {
     Write(DiskError),
 }
 
-/// Copies all that is not zero into a disk that is all zeros.
+/// Copies all that is not zero, up to `size`, into a disk that is all zeros.
 pub(crate) fn copy(
     from: &mut dyn Disk,
     to: &mut dyn Disk,
+    size: u64,
     progress: Progress<'_>,
 ) -> Result<(), CopyError> {
-    let size = from.size();
     let mut data = vec![0; CHUNK_BYTES as usize];
     let mut at = 0;
     while at < size {
         let extent = from.extent(at).map_err(CopyError::Read)?;
-        let mut length = extent.length;
+        let mut length = extent.length.min(size - at);
         if extent.place != Place::Zero {
             length = length.min(CHUNK_BYTES);
             let data = &mut data[..length as usize];

@@ -1,17 +1,17 @@
-//! New disk files.
-//!
-//! A file is made under a temporary name beside its place and renamed when it is whole and on the
-//! disk, so that a power cut leaves all of it or nothing. A file that is there is never replaced.
+//! New disk files. A file that is there is never replaced.
 
 use crate::Error;
+use crate::detect::Format;
+use crate::fresh::Fresh;
 use crate::identity::Identity;
 use crate::info::DiskInfo;
-use crate::open::{OpenOptions, info, open};
-use crate::parent_path;
-use disk::{DiskError, FileStorage};
-use std::fs::{File, OpenOptions as FileOptions};
+use crate::layer::{Content, Layer};
+use crate::open::{info, storage};
+use crate::parent_link::{vhd_link, vhdx_link};
+use disk::{Checked, DiskError, FileStorage};
 use std::path::{Path, PathBuf};
-use vhd::{DEFAULT_BLOCK_SIZE, Located, ParentLink};
+use vhd::DEFAULT_BLOCK_SIZE;
+use vhdx::Guid;
 
 /// The kinds of file that can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,30 @@ pub enum NewKind {
         /// The parent: it must be there, and is recorded by its relative and its absolute path.
         parent: PathBuf,
     },
+    /// VHDX, all of it there.
+    VhdxFixed,
+    /// VHDX that grows.
+    VhdxDynamic,
+    /// VHDX on a parent.
+    VhdxDifferencing {
+        /// As for a VHD.
+        parent: PathBuf,
+    },
+}
+
+impl NewKind {
+    /// The format, where opening the new file needs to be told: its content does not say.
+    pub(crate) fn told_format(&self) -> Option<Format> {
+        matches!(self, Self::Raw).then_some(Format::Raw)
+    }
+
+    /// The parent, for a differencing disk.
+    pub(crate) fn parent(&self) -> Option<&Path> {
+        match self {
+            Self::VhdDifferencing { parent } | Self::VhdxDifferencing { parent } => Some(parent),
+            _ => None,
+        }
+    }
 }
 
 /// A disk to be made.
@@ -38,6 +62,9 @@ pub struct NewDisk {
     pub size_bytes: u64,
     /// Bytes of data in a block; nothing: what is usual for the kind.
     pub block_size_bytes: Option<u32>,
+    /// Bytes of a sector, as the guest sees it: 512 (nothing means that) or, for VHDX, 4096. A
+    /// differencing disk has its parent's.
+    pub logical_sector_bytes: Option<u32>,
     /// Who it is; nothing: random.
     pub identity: Option<Identity>,
 }
@@ -49,6 +76,7 @@ impl NewDisk {
             kind,
             size_bytes,
             block_size_bytes: None,
+            logical_sector_bytes: None,
             identity: None,
         }
     }
@@ -62,13 +90,7 @@ pub fn create(path: &Path, new: &NewDisk) -> Result<DiskInfo, Error> {
     let fresh = Fresh::begin(path)?;
     write_empty(fresh.path(), new, path)?;
     fresh.finish()?;
-    info(path, new.kind.format())
-}
-
-impl NewKind {
-    pub(crate) fn format(&self) -> Option<crate::Format> {
-        matches!(self, Self::Raw).then_some(crate::Format::Raw)
-    }
+    info(path, new.kind.told_format())
 }
 
 /// Writes an empty disk into an empty file that is to be known as `path`.
@@ -78,25 +100,69 @@ pub(crate) fn write_empty(file: &Path, new: &NewDisk, path: &Path) -> Result<(),
         None => Identity::random()?,
     };
     let Identity {
-        unique_id,
+        unique_id: id,
         timestamp,
     } = identity;
     let size = new.size_bytes;
     let block_size = new.block_size_bytes.unwrap_or(DEFAULT_BLOCK_SIZE);
+    let is_vhd = matches!(
+        new.kind,
+        NewKind::VhdFixed | NewKind::VhdDynamic | NewKind::VhdDifferencing { .. }
+    );
+    if is_vhd && new.logical_sector_bytes.is_some_and(|bytes| bytes != 512) {
+        return Err(Error::refused(
+            path,
+            "a VHD has sectors of 512 bytes; take VHDX for others",
+        ));
+    }
     let storage = FileStorage::open(file, true).map_err(Error::file(path, "create"))?;
     let written = match &new.kind {
         NewKind::Raw => write_raw(storage, size),
-        NewKind::VhdFixed => vhd::create_fixed(storage, size, unique_id, timestamp).map(drop),
+        NewKind::VhdFixed => vhd::create_fixed(storage, size, id, timestamp).map(drop),
         NewKind::VhdDynamic => {
-            vhd::create_dynamic(storage, size, block_size, unique_id, timestamp).map(drop)
+            vhd::create_dynamic(storage, size, block_size, id, timestamp).map(drop)
         }
         NewKind::VhdDifferencing { parent } => {
-            let (link, size) = link_to(path, parent)?;
-            vhd::create_differencing(storage, size, block_size, unique_id, timestamp, &link)
-                .map(drop)
+            let (link, size) = vhd_link(path, parent)?;
+            vhd::create_differencing(storage, size, block_size, id, timestamp, &link).map(drop)
+        }
+        NewKind::VhdxFixed | NewKind::VhdxDynamic | NewKind::VhdxDifferencing { .. } => {
+            let new = vhdx_values(new, &identity, path)?;
+            vhdx::create(storage, &new).map(drop)
         }
     };
     written.map_err(Error::disk(path))
+}
+
+/// The values of a new VHDX. Its other identifiers differ from the identity in their last byte.
+fn vhdx_values(new: &NewDisk, identity: &Identity, path: &Path) -> Result<vhdx::New, Error> {
+    let derived = |number: u8| {
+        let mut id = identity.unique_id;
+        id[15] ^= number;
+        Guid(id)
+    };
+    let mut values = match &new.kind {
+        NewKind::VhdxFixed => vhdx::New::fixed(new.size_bytes),
+        _ => vhdx::New::dynamic(new.size_bytes),
+    };
+    values.disk_id = derived(0);
+    values.file_write_guid = derived(1);
+    values.data_write_guid = derived(2);
+    if let Some(bytes) = new.logical_sector_bytes {
+        values.logical_sector = bytes;
+    }
+    if let Some(parent) = new.kind.parent() {
+        let linked = vhdx_link(path, parent)?;
+        values.size = linked.size;
+        values.logical_sector = linked.logical_sector_bytes;
+        values.disk_id = linked.disk_id.unwrap_or(values.disk_id);
+        values.parent = Some(linked.link);
+        values.block_size = DEFAULT_BLOCK_SIZE.into();
+    }
+    if let Some(bytes) = new.block_size_bytes {
+        values.block_size = bytes.into();
+    }
+    Ok(values)
 }
 
 fn write_raw(storage: FileStorage, size: u64) -> Result<(), DiskError> {
@@ -107,138 +173,57 @@ fn write_raw(storage: FileStorage, size: u64) -> Result<(), DiskError> {
             ),
         });
     }
-    let mut storage = disk::Checked(storage);
+    let mut storage = Checked(storage);
     storage.set_length(size)?;
     storage.flush()
 }
 
-/// What a child at `child` says of its parent, and the parent's size.
-pub(crate) fn link_to(child: &Path, parent: &Path) -> Result<(ParentLink, u64), Error> {
-    let size = open(parent, &OpenOptions::read_only())?.disk.size();
-    let real = parent.canonicalize().map_err(Error::file(parent, "open"))?;
-    let folder = folder_of(child);
-    let folder = folder.canonicalize().map_err(Error::file(folder, "open"))?;
-    let storage = FileStorage::open(&real, false).map_err(Error::file(parent, "open"))?;
-    let located = Located::find(&mut disk::Checked(storage)).map_err(|_| {
-        Error::refused(
-            parent,
-            "a differencing VHD needs a parent that is a VHD; make a differencing VHDX instead",
-        )
-    })?;
-    let relative = parent_path::relative(&folder, &real);
-    let absolute = real.to_string_lossy();
-    let name = real.file_name().unwrap_or_default().to_string_lossy();
-    let link = ParentLink::to(&located.footer, &name, Some(&relative), Some(&absolute));
-    Ok((link, size))
-}
-
-/// Writes an empty child of `parent` into an empty file that is to take the place of `old`: with its
-/// identity, its time stamp and its block size.
+/// Writes an empty child of `parent` into an empty file that is to take the place of `old`: of its
+/// format, with its identity, its time stamp and its block size.
 pub(crate) fn write_empty_child(file: &Path, old: &Path, parent: &Path) -> Result<(), Error> {
-    let storage = FileStorage::open(old, false).map_err(Error::file(old, "open"))?;
-    let located = Located::find(&mut disk::Checked(storage)).map_err(Error::disk(old))?;
+    let (storage, format) = storage(old, None, false)?;
+    let layer = Layer::read(old, storage, format)?;
+    let parent = parent.into();
+    let (kind, identity) = match &layer.content {
+        Content::Vhd(located) => (
+            NewKind::VhdDifferencing { parent },
+            Identity {
+                unique_id: located.footer.unique_id,
+                timestamp: located.footer.timestamp.get(),
+            },
+        ),
+        // What changes with the content must not be what it was, so all but the disk's identity is new.
+        Content::Vhdx(_) => (NewKind::VhdxDifferencing { parent }, Identity::random()?),
+        _ => return Err(Error::refused(old, "it has no parent")),
+    };
     let new = NewDisk {
-        kind: NewKind::VhdDifferencing {
-            parent: parent.into(),
-        },
-        size_bytes: 0,
-        block_size_bytes: info(old, None)?
+        block_size_bytes: layer
+            .info
             .block_size_bytes
             .and_then(|bytes| u32::try_from(bytes).ok()),
-        identity: Some(Identity {
-            unique_id: located.footer.unique_id,
-            timestamp: located.footer.timestamp.get(),
-        }),
+        identity: Some(identity),
+        ..NewDisk::new(kind, 0)
     };
     write_empty(file, &new, old)
 }
 
-/// The folder that a path lies in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// A file that is being made; gone if it is dropped before it is finished.
-pub(crate) struct Fresh {
-    temporary: PathBuf,
-    target: PathBuf,
-    finished: bool,
-}
-
-impl Fresh {
-    pub fn begin(target: &Path) -> Result<Self, Error> {
-        if target.exists() {
-            return Err(Error::refused(
-                target,
-                "there is a file of this name already; choose another name, or delete it first",
-            ));
+/// What to ask for to get a VHDX without a parent like this one.
+pub(crate) fn like_vhdx(path: &Path, found: &vhdx::Info) -> Result<NewDisk, Error> {
+    let kind = match found.kind {
+        vhdx::Kind::Fixed => NewKind::VhdxFixed,
+        vhdx::Kind::Dynamic => NewKind::VhdxDynamic,
+        vhdx::Kind::Differencing => {
+            return Err(Error::refused(path, "it has a parent; merge it first"));
         }
-        Self::instead_of(target)
-    }
-
-    /// The same, but for a file that is there: [`Fresh::replace`] is to follow.
-    pub fn instead_of(target: &Path) -> Result<Self, Error> {
-        let mut name = target.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.part", std::process::id()));
-        let temporary = target.with_file_name(name);
-        FileOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .map_err(Error::file(&temporary, "create"))?;
-        Ok(Self {
-            temporary,
-            target: target.into(),
-            finished: false,
-        })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// Gives the file its name. It is whole, and on the disk.
-    pub fn finish(mut self) -> Result<(), Error> {
-        // A link does not replace what somebody else made meanwhile, as a rename would.
-        std::fs::hard_link(&self.temporary, &self.target)
-            .or_else(|error| match error.kind() {
-                // File systems without links, as on a stick.
-                std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied => {
-                    std::fs::rename(&self.temporary, &self.target)
-                }
-                _ => Err(error),
-            })
-            .map_err(Error::file(&self.target, "create"))?;
-        let _ = std::fs::remove_file(&self.temporary);
-        self.finished = true;
-        sync_folder(folder_of(&self.target))
-    }
-}
-
-impl Fresh {
-    /// Takes the place of the file that is there, in one step.
-    pub fn replace(mut self) -> Result<(), Error> {
-        std::fs::rename(&self.temporary, &self.target)
-            .map_err(Error::file(&self.target, "replace"))?;
-        self.finished = true;
-        sync_folder(folder_of(&self.target))
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = std::fs::remove_file(&self.temporary);
-        }
-    }
-}
-
-/// Makes names that were added to or taken from a folder survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::file(folder, "flush"))
+    };
+    Ok(NewDisk {
+        block_size_bytes: u32::try_from(found.block_size).ok(),
+        logical_sector_bytes: Some(found.logical_sector),
+        // The disk's identity stays: the guest sees it.
+        identity: Some(Identity {
+            unique_id: found.disk_id.0,
+            timestamp: 0,
+        }),
+        ..NewDisk::new(kind, found.size)
+    })
 }

@@ -1,7 +1,7 @@
 //! The files beside a disk: who else stands on it.
 
 use crate::Error;
-use crate::create::folder_of;
+use crate::fresh::folder_of;
 use crate::layer::Layer;
 use crate::open::storage;
 use std::path::{Path, PathBuf};

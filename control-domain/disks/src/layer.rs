@@ -1,26 +1,32 @@
 //! One file of a chain: what it is, and whom it stands on.
 
 use crate::Error;
-use crate::create::folder_of;
 use crate::detect::Format;
-use crate::identity::vhd_seconds;
+use crate::fresh::folder_of;
 use crate::info::{DiskInfo, Kind};
+use crate::link::Link;
 use crate::parent_path;
 use disk::{Checked, Disk, DiskError, FileStorage, Raw};
+use std::io;
 use std::path::{Path, PathBuf};
-use vhd::{DiskType, Located, ParentLink};
+use vhd::{DiskType, Located};
+use vhdx::Vhdx;
+use vmdk::Vmdk;
 
 /// A file that was looked at but not opened as a disk.
 pub(crate) struct Layer {
     pub info: DiskInfo,
     pub link: Option<Link>,
+    pub content: Content,
     storage: Checked<FileStorage>,
-    located: Option<Located>,
 }
 
-/// What a child says of its parent.
-pub(crate) struct Link {
-    vhd: ParentLink,
+/// What was found in it, by format.
+pub(crate) enum Content {
+    Raw,
+    Vhd(Box<Located>),
+    Vhdx(vhdx::Info),
+    Vmdk(Box<Vmdk<FileStorage>>),
 }
 
 impl Layer {
@@ -30,8 +36,9 @@ impl Layer {
         mut storage: Checked<FileStorage>,
         format: Format,
     ) -> Result<Self, Error> {
-        let length = storage.length().map_err(Error::disk(path))?;
-        let info = DiskInfo {
+        let wrong = Error::disk(path);
+        let length = storage.length().map_err(&wrong)?;
+        let mut info = DiskInfo {
             path: path.into(),
             format,
             kind: Kind::Fixed,
@@ -46,55 +53,53 @@ impl Layer {
             parent_paths: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut layer = Self {
-            info,
-            link: None,
-            storage,
-            located: None,
-        };
-        match format {
-            Format::Raw => {}
-            Format::Vhd => layer.read_vhd().map_err(Error::disk(path))?,
-            Format::Vhdx | Format::Vmdk => {
-                return Err(Error::refused(
-                    path,
-                    format!("{format} is not supported yet; convert it to VHD where it was made"),
-                ));
+        let mut link = None;
+        let content = match format {
+            Format::Raw => Content::Raw,
+            Format::Vhd => {
+                let located = read_vhd(&mut storage, &mut info, &mut link).map_err(&wrong)?;
+                Content::Vhd(Box::new(located))
             }
+            Format::Vhdx => {
+                let found = vhdx::Info::read(&mut storage.0).map_err(&wrong)?;
+                describe_vhdx(&found, &mut info);
+                link = found.parent.clone().map(Link::Vhdx);
+                Content::Vhdx(found)
+            }
+            Format::Vmdk => {
+                let found = open_vmdk(path).map_err(&wrong)?;
+                describe_vmdk(&found, &mut info);
+                Content::Vmdk(Box::new(found))
+            }
+        };
+        if let Some(link) = &link {
+            info.parent_identifier = Some(link.identifier());
+            let paths = link.paths().into_iter();
+            info.parent_paths = paths.map(|(path, _)| path.to_string()).collect();
+            info.parent = info.parent_paths.first().map(PathBuf::from);
         }
-        Ok(layer)
+        Ok(Self {
+            info,
+            link,
+            content,
+            storage,
+        })
     }
 
-    fn read_vhd(&mut self) -> Result<(), DiskError> {
-        let located = Located::find(&mut self.storage)?;
-        let footer = &located.footer;
-        let info = &mut self.info;
-        info.kind = match footer.kind(located.offset.unwrap_or(0))? {
-            DiskType::Fixed => Kind::Fixed,
-            DiskType::Dynamic => Kind::Dynamic,
-            DiskType::Differencing => Kind::Differencing,
-        };
-        info.virtual_size_bytes = footer.current_size.get();
-        info.identifier = Some(vhd::identifier(&footer.unique_id));
-        info.creator = Some(footer.creator_name());
-        info.warnings.extend(located.warning.clone());
-        if info.kind != Kind::Fixed {
-            info.block_size_bytes = Some(
-                vhd::Header::read(&mut self.storage, footer)?
-                    .block_size
-                    .get()
-                    .into(),
-            );
+    /// What a child remembers of this disk: a VHD's unique id, a VHDX's data write GUID, and for a VMDK,
+    /// whose makers know no such children, its content identifier and size. Nothing for a raw disk.
+    pub fn identity(&self) -> Option<[u8; 16]> {
+        match &self.content {
+            Content::Raw => None,
+            Content::Vhd(located) => Some(located.footer.unique_id),
+            Content::Vhdx(info) => Some(info.data_write_guid.0),
+            Content::Vmdk(vmdk) => {
+                let mut identity = *b"vmdk\0\0\0\0\0\0\0\0\0\0\0\0";
+                identity[4..8].copy_from_slice(&vmdk.content_id().to_be_bytes());
+                identity[8..].copy_from_slice(&vmdk.size().to_be_bytes());
+                Some(identity)
+            }
         }
-        if info.kind == Kind::Differencing {
-            let link = ParentLink::read(&mut self.storage, footer)?;
-            info.parent_identifier = Some(vhd::identifier(&link.unique_id));
-            info.parent_paths = link.paths.iter().map(|path| path.path.clone()).collect();
-            info.parent = info.parent_paths.first().map(PathBuf::from);
-            self.link = Some(Link { vhd: link });
-        }
-        self.located = Some(located);
-        Ok(())
     }
 
     /// Opens the disk. One with a parent needs it.
@@ -104,89 +109,104 @@ impl Layer {
         writable: bool,
     ) -> Result<Box<dyn Disk>, Error> {
         let storage = self.storage.0;
-        let disk = match self.located {
-            None => Raw::open(storage, writable).map(|disk| Box::new(disk) as Box<dyn Disk>),
-            Some(located) => located.open(storage, parent, writable),
+        let disk = match self.content {
+            Content::Raw => {
+                Raw::open(storage, writable).map(|disk| Box::new(disk) as Box<dyn Disk>)
+            }
+            Content::Vhd(located) => located.open(storage, parent, writable),
+            Content::Vhdx(_) => {
+                Vhdx::open(storage, parent, writable).map(|disk| Box::new(disk) as Box<dyn Disk>)
+            }
+            Content::Vmdk(_) if writable => Err(DiskError::Unsupported {
+                reason: "a VMDK is only read; put a differencing disk over it, or convert it"
+                    .into(),
+            }),
+            Content::Vmdk(vmdk) => Ok(vmdk as Box<dyn Disk>),
         };
         disk.map_err(Error::disk(&self.info.path))
     }
-}
 
-impl Layer {
     /// The file, open as it was given.
     pub fn storage(&mut self) -> &mut Checked<FileStorage> {
         &mut self.storage
     }
 
-    /// Gives the disk a new size in bytes.
-    pub fn resize(self, size: u64) -> Result<(), Error> {
-        let mut storage = self.storage;
-        let resized = match self.located {
-            Some(located) => located.resize(storage.0, size),
-            None if size == 0 || !size.is_multiple_of(disk::SECTOR_SIZE) => {
-                return Err(Error::refused(
-                    &self.info.path,
-                    "a raw disk must be a whole number of 512-byte sectors",
-                ));
-            }
-            None => storage.set_length(size).and_then(|()| storage.flush()),
-        };
-        resized.map_err(Error::disk(&self.info.path))
-    }
-
-    /// Gives back room that the disk does not need.
-    pub fn compact(
-        self,
-        parent: Option<Box<dyn Disk>>,
-        progress: crate::Progress<'_>,
-    ) -> Result<(), Error> {
-        let compacted = match self.located {
-            Some(located) => located.compact(self.storage.0, parent, progress),
-            None => {
-                return Err(Error::refused(
-                    &self.info.path,
-                    "a raw disk always has its full size; convert it to a dynamic one instead",
-                ));
-            }
-        };
-        compacted.map_err(Error::disk(&self.info.path))
+    /// The file and what was found in it.
+    pub fn into_parts(self) -> (Checked<FileStorage>, Content) {
+        (self.storage, self.content)
     }
 }
 
-impl Link {
-    /// Finds the parent's file: by each recorded path, the relative ones first, then by name beside the child.
-    pub fn find(&self, child: &Path) -> Result<PathBuf, Error> {
-        let folder = folder_of(child);
-        let paths = &self.vhd.paths;
-        let recorded = paths
-            .iter()
-            .find_map(|p| parent_path::existing(folder, &p.path, p.platform.is_relative()));
-        let names = || paths.iter().map(|p| &p.path).chain([&self.vhd.name]);
-        recorded
-            .or_else(|| names().find_map(|name| parent_path::beside(folder, name)))
-            .ok_or_else(|| {
-                let mut tried: Vec<PathBuf> = paths
-                    .iter()
-                    .map(|p| parent_path::wanted(folder, &p.path, p.platform.is_relative()))
-                    .collect();
-                tried.dedup();
-                Error::ParentMissing {
-                    child: child.into(),
-                    tried,
-                }
-            })
+fn read_vhd(
+    storage: &mut Checked<FileStorage>,
+    info: &mut DiskInfo,
+    link: &mut Option<Link>,
+) -> Result<Located, DiskError> {
+    let located = Located::find(storage)?;
+    let footer = &located.footer;
+    info.kind = match footer.kind(located.offset.unwrap_or(0))? {
+        DiskType::Fixed => Kind::Fixed,
+        DiskType::Dynamic => Kind::Dynamic,
+        DiskType::Differencing => Kind::Differencing,
+    };
+    info.virtual_size_bytes = footer.current_size.get();
+    info.identifier = Some(vhd::identifier(&footer.unique_id));
+    info.creator = Some(footer.creator_name());
+    info.warnings.extend(located.warning.clone());
+    if info.kind != Kind::Fixed {
+        let header = vhd::Header::read(storage, footer)?;
+        info.block_size_bytes = Some(header.block_size.get().into());
     }
+    if info.kind == Kind::Differencing {
+        *link = Some(Link::Vhd(vhd::ParentLink::read(storage, footer)?));
+    }
+    Ok(located)
+}
 
-    /// Checks that a file is the parent that the child was made on.
-    pub fn check(&self, parent: &Path) -> Result<(), String> {
-        let storage = FileStorage::open(parent, false).map_err(|e| e.to_string())?;
-        let located = Located::find(&mut Checked(storage))
-            .map_err(|_| "the child wants a VHD, and the parent is none".to_string())?;
-        self.vhd.check(&located.footer, file_timestamp(parent))
+fn describe_vhdx(found: &vhdx::Info, info: &mut DiskInfo) {
+    info.kind = match found.kind {
+        vhdx::Kind::Fixed => Kind::Fixed,
+        vhdx::Kind::Dynamic => Kind::Dynamic,
+        vhdx::Kind::Differencing => Kind::Differencing,
+    };
+    info.virtual_size_bytes = found.size;
+    info.logical_sector_bytes = found.logical_sector;
+    info.block_size_bytes = Some(found.block_size);
+    info.identifier = Some(found.disk_id.to_string());
+    info.creator = Some(found.creator.clone());
+    if found.log_left {
+        info.warnings.push(
+            "the file was not closed: its log is replayed in memory now, and in the file when it is written"
+                .into(),
+        );
     }
 }
 
-/// When a file was last written, in seconds since 2000-01-01 UTC.
-fn file_timestamp(path: &Path) -> Option<u32> {
-    vhd_seconds(std::fs::metadata(path).ok()?.modified().ok()?)
+fn describe_vmdk(found: &Vmdk<FileStorage>, info: &mut DiskInfo) {
+    info.kind = match found.create_type() {
+        "streamOptimized" => Kind::StreamOptimized,
+        "monolithicSparse" | "twoGbMaxExtentSparse" => Kind::Dynamic,
+        _ => Kind::Fixed,
+    };
+    info.virtual_size_bytes = found.size();
+    info.identifier = Some(format!("{:08x}", found.content_id()));
+    if found.is_unclean() {
+        info.warnings
+            .push("the file was not closed by who wrote it: its last writes may be missing".into());
+    }
+}
+
+fn open_vmdk(path: &Path) -> Result<Vmdk<FileStorage>, DiskError> {
+    let open = |path: &Path| FileStorage::open(path, false);
+    let storage = open(path).map_err(|source| DiskError::Io {
+        what: "open",
+        offset: 0,
+        source,
+    })?;
+    let folder = folder_of(path);
+    Vmdk::open(storage, &mut |name| {
+        parent_path::beside(folder, name)
+            .ok_or(io::ErrorKind::NotFound.into())
+            .and_then(|path| open(&path))
+    })
 }

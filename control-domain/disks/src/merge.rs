@@ -11,8 +11,9 @@
 
 use crate::Error;
 use crate::convert::CopyError;
-use crate::create::{Fresh, folder_of, sync_folder, write_empty_child};
+use crate::create::write_empty_child;
 use crate::folder::{children_near, is_same};
+use crate::fresh::{Fresh, folder_of, sync_folder};
 use crate::open::{OpenOptions, Opened, open};
 use crate::progress::Progress;
 use disk::{Disk, DiskError, Place};
@@ -110,7 +111,9 @@ fn plan(path: &Path, options: &MergeOptions, opened: &mut Opened) -> Result<Merg
         Leftover::Empty => Vec::new(),
     };
     let (mut bytes_to_write, mut pieces) = (0, 0);
-    each_held(opened.disk.as_mut(), depth as u32, &mut |_, length| {
+    let mut below = open_below(&into, options)?;
+    let top = opened.disk.as_mut();
+    each_held(top, depth as u32, below.as_mut(), &mut |_, length| {
         bytes_to_write += length;
         pieces += 1;
         Ok(())
@@ -164,32 +167,31 @@ pub fn merge(
             ),
         ));
     }
-    merge_data(opened.disk.as_mut(), depth, into.as_mut(), progress).map_err(
-        |failed| match failed {
-            CopyError::Read(error) => Error::disk(path)(error),
-            CopyError::Write(error) => Error::disk(&plan.into)(error),
-        },
-    )?;
+    let mut below = open_below(&plan.into, options)?;
+    let top = opened.disk.as_mut();
+    merge_data(top, depth, below.as_mut(), into.as_mut(), progress)
+        .map_err(|failed| failed.on(path, &plan.into))?;
     into.close().map_err(Error::disk(&plan.into))?;
-    drop((into, opened));
+    drop((into, below, opened));
     leave(&plan, options.leftover)?;
     Ok(plan)
 }
 
 /// Step 1: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.
-/// `into` is the file below them, open for writing.
+/// `into` is the file below them, open for writing, and `below` the same as it was before.
 ///
 /// # Errors
 /// Which side failed; the call can be repeated.
 pub(crate) fn merge_data(
     top: &mut dyn Disk,
     depth: u32,
+    below: &mut dyn Disk,
     into: &mut dyn Disk,
     progress: Progress<'_>,
 ) -> Result<(), CopyError> {
     let size = top.size();
     let mut pieces = Vec::new();
-    each_held(top, depth, &mut |start, length| {
+    each_held(top, depth, below, &mut |start, length| {
         pieces.push((start, length));
         Ok(())
     })
@@ -210,10 +212,12 @@ pub(crate) fn merge_data(
     Ok(())
 }
 
-/// Calls `f` with offset and length of each stretch that is not simply what lies `depth` files down.
+/// Calls `f` with offset and length of each stretch that is not simply what lies `depth` files down,
+/// in `below`: data of the files above it, and zeros of theirs that hide data of it.
 fn each_held(
     top: &mut dyn Disk,
     depth: u32,
+    below: &mut dyn Disk,
     f: &mut dyn FnMut(u64, u64) -> Result<(), DiskError>,
 ) -> Result<(), DiskError> {
     let size = top.size();
@@ -221,10 +225,15 @@ fn each_held(
     let mut held: Option<(u64, u64)> = None;
     while at < size {
         let extent = top.extent(at)?;
-        let length = extent.length.max(1);
+        let mut length = extent.length.max(1);
         let is_held = match extent.place {
             Place::File { depth: of, .. } | Place::Packed { depth: of } => of < depth,
-            Place::Zero => false,
+            Place::Zero if at >= below.size() => false,
+            Place::Zero => {
+                let hidden = below.extent(at)?;
+                length = length.min(hidden.length.max(1));
+                hidden.place != Place::Zero
+            }
         };
         held = match (held, is_held) {
             (Some((start, before)), true) => Some((start, before + length)),
@@ -238,6 +247,15 @@ fn each_held(
         at += length;
     }
     held.map_or(Ok(()), |(start, length)| f(start, length))
+}
+
+/// The lower file, for looking at what it holds before anything is written.
+fn open_below(into: &Path, options: &MergeOptions) -> Result<Box<dyn Disk>, Error> {
+    let open_options = OpenOptions {
+        accept_parent: options.accept_parent,
+        ..OpenOptions::read_only()
+    };
+    open(into, &open_options).map(|opened| opened.disk)
 }
 
 /// Steps 2 and 3.

@@ -1,12 +1,14 @@
 //! Another size for a disk.
 
 use crate::Error;
+use crate::create::{NewDisk, like_vhdx};
 use crate::detect::Format;
 use crate::folder::children_near;
 use crate::info::DiskInfo;
-use crate::layer::Layer;
+use crate::layer::{Content, Layer};
 use crate::open::{OpenOptions, info, open, storage};
 use crate::progress::Progress;
+use crate::rewrite::rewrite;
 use disk::{Disk, DiskError, Place};
 use std::path::Path;
 
@@ -60,9 +62,39 @@ pub fn resize(
     }
     drop(opened);
     let (file, format) = storage(path, options.format, true)?;
-    Layer::read(path, file, format)?.resize(size_bytes)?;
+    let (mut file, content) = Layer::read(path, file, format)?.into_parts();
+    match content {
+        Content::Vhd(located) => located.resize(file.0, size_bytes),
+        Content::Raw if size_bytes == 0 || !size_bytes.is_multiple_of(disk::SECTOR_SIZE) => {
+            return Err(Error::refused(
+                path,
+                "a raw disk must be a whole number of 512-byte sectors",
+            ));
+        }
+        Content::Raw => file.set_length(size_bytes).and_then(|()| file.flush()),
+        Content::Vhdx(found) => {
+            drop(file);
+            return resize_vhdx(path, &found, size_bytes, progress);
+        }
+        Content::Vmdk(_) => return Err(Error::refused(path, "a VMDK is only read; convert it")),
+    }
+    .map_err(Error::disk(path))?;
     progress(size_bytes, size_bytes);
     info(path, options.format)
+}
+
+fn resize_vhdx(
+    path: &Path,
+    found: &vhdx::Info,
+    size_bytes: u64,
+    progress: Progress<'_>,
+) -> Result<DiskInfo, Error> {
+    let new = NewDisk {
+        size_bytes,
+        ..like_vhdx(path, found)?
+    };
+    rewrite(path, &new, progress)?;
+    info(path, None)
 }
 
 /// The first byte from `start` on that is not zero.

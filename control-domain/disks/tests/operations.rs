@@ -8,21 +8,38 @@ use disks::{
     commit, compact, convert, create, discard, map, merge, open, plan_merge, relink, repair_chain,
     resize,
 };
-use folder::Folder;
-use std::path::Path;
+use folder::{Folder, sample};
+use std::path::{Path, PathBuf};
 
 const SIZE: u64 = 10 << 20;
 const BLOCK: u64 = 2 << 20;
 
 fn silent(_: u64, _: u64) {}
 
+fn is_vhdx(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "vhdx")
+}
+
 fn dynamic(path: &Path) {
-    create(path, &NewDisk::new(NewKind::VhdDynamic, SIZE)).unwrap();
+    let (kind, block) = match is_vhdx(path) {
+        true => (NewKind::VhdxDynamic, 1 << 20),
+        false => (NewKind::VhdDynamic, BLOCK as u32),
+    };
+    let new = NewDisk {
+        block_size_bytes: Some(block),
+        ..NewDisk::new(kind, SIZE)
+    };
+    create(path, &new).unwrap();
 }
 
 fn child(path: &Path, parent: &Path) {
     let parent = parent.to_path_buf();
-    create(path, &NewDisk::new(NewKind::VhdDifferencing { parent }, 0)).unwrap();
+    let kind = match is_vhdx(path) {
+        true => NewKind::VhdxDifferencing { parent },
+        false => NewKind::VhdDifferencing { parent },
+    };
+    create(path, &NewDisk::new(kind, 0)).unwrap();
 }
 
 fn write(path: &Path, offset: u64, data: &[u8]) {
@@ -38,9 +55,16 @@ fn content(path: &Path) -> Vec<u8> {
     data
 }
 
+/// The files of the chains below, in one format.
+fn names(folder: &Folder, extension: &str) -> [PathBuf; 3] {
+    ["base", "a", "b"].map(|name| folder.file(&format!("{name}.{extension}")))
+}
+
+const EXTENSIONS: [&str; 2] = ["vhd", "vhdx"];
+
 /// base.vhd, a.vhd on it, b.vhd on that, each with data of its own that hides some of the one below.
-fn chain_of_three(folder: &Folder) -> Vec<u8> {
-    let files = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
+fn chain_of_three(folder: &Folder, extension: &str) -> Vec<u8> {
+    let files = names(folder, extension);
     dynamic(&files[0]);
     write(&files[0], 0, &vec![1; 3 << 20]);
     child(&files[1], &files[0]);
@@ -59,44 +83,48 @@ fn chain_of_three(folder: &Folder) -> Vec<u8> {
 
 #[test]
 fn a_chain_reads_converts_and_maps_as_one_disk() {
-    let folder = Folder::new("chain");
-    let model = chain_of_three(&folder);
-    let options = OpenOptions::read_only();
-    let top = folder.file("b.vhd");
-    for (name, kind) in [
-        ("c.raw", NewKind::Raw),
-        ("c-fixed.vhd", NewKind::VhdFixed),
-        ("c-dynamic.vhd", NewKind::VhdDynamic),
-    ] {
-        let mut last = (0, 0);
-        let target = folder.file(name);
-        let new = NewDisk::new(kind, 0);
-        let mut told = |done, total| last = (done, total);
-        let info = convert(&top, &options, &target, &new, &mut told).unwrap();
-        assert_eq!((info.virtual_size_bytes, last), (SIZE, (SIZE, SIZE)));
-        let mut opened = open(&target, &options).unwrap();
-        assert_eq!(opened.chain.len(), 1);
-        let mut data = vec![0; SIZE as usize];
-        opened.disk.read(0, &mut data).unwrap();
-        assert!(data == model, "{name}");
-        assert!(matches!(
-            convert(&top, &options, &target, &new, &mut silent),
-            Err(Error::Refused { .. })
-        ));
-    }
-    let map = map(&top, &options).unwrap();
-    assert_eq!(map.files.len(), 3);
-    let mut at = 0;
-    for stretch in &map.stretches {
-        assert_eq!(stretch.start, at);
-        at += stretch.length;
-        if let (Some(depth), Some(offset)) = (stretch.depth, stretch.file_offset) {
-            let file = std::fs::read(&map.files[depth as usize]).unwrap();
-            let range = stretch.start as usize..at as usize;
-            assert!(file[offset as usize..][..stretch.length as usize] == model[range]);
+    for extension in EXTENSIONS {
+        let folder = Folder::new("chain");
+        let model = chain_of_three(&folder, extension);
+        let options = OpenOptions::read_only();
+        let top = folder.file(&format!("b.{extension}"));
+        for (name, kind) in [
+            ("c.raw", NewKind::Raw),
+            ("c-fixed.vhd", NewKind::VhdFixed),
+            ("c-dynamic.vhd", NewKind::VhdDynamic),
+            ("c-fixed.vhdx", NewKind::VhdxFixed),
+            ("c-dynamic.vhdx", NewKind::VhdxDynamic),
+        ] {
+            let mut last = (0, 0);
+            let target = folder.file(name);
+            let new = NewDisk::new(kind, 0);
+            let mut told = |done, total| last = (done, total);
+            let info = convert(&top, &options, &target, &new, &mut told).unwrap();
+            assert_eq!((info.virtual_size_bytes, last), (SIZE, (SIZE, SIZE)));
+            let mut opened = open(&target, &options).unwrap();
+            assert_eq!(opened.chain.len(), 1);
+            let mut data = vec![0; SIZE as usize];
+            opened.disk.read(0, &mut data).unwrap();
+            assert!(data == model, "{name}");
+            assert!(matches!(
+                convert(&top, &options, &target, &new, &mut silent),
+                Err(Error::Refused { .. })
+            ));
         }
+        let map = map(&top, &options).unwrap();
+        assert_eq!(map.files.len(), 3);
+        let mut at = 0;
+        for stretch in &map.stretches {
+            assert_eq!(stretch.start, at);
+            at += stretch.length;
+            if let (Some(depth), Some(offset)) = (stretch.depth, stretch.file_offset) {
+                let file = std::fs::read(&map.files[depth as usize]).unwrap();
+                let range = stretch.start as usize..at as usize;
+                assert!(file[offset as usize..][..stretch.length as usize] == model[range]);
+            }
+        }
+        assert_eq!(at, SIZE);
     }
-    assert_eq!(at, SIZE);
 }
 
 #[test]
@@ -119,98 +147,110 @@ fn the_same_identity_gives_the_same_bytes() {
 
 #[test]
 fn commit_and_discard_keep_what_they_must() {
-    let folder = Folder::new("commit");
-    let model = chain_of_three(&folder);
-    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
-    let below = content(&a);
-    let base_bytes = std::fs::read(&base).unwrap();
-    let plan = plan_merge(&b, &MergeOptions::default()).unwrap();
-    // Two sectors around offset 2000 (1536..3072 is three), two at the end.
-    assert_eq!((plan.bytes_to_write, plan.pieces), (5 * 512, 2));
-    assert_eq!(plan.siblings, [""; 0].map(Into::<std::path::PathBuf>::into));
-    commit(&b, Leftover::Empty, &mut silent).unwrap();
-    assert!(content(&a) == model && content(&b) == model && below != model);
-    assert!(std::fs::read(&base).unwrap() == base_bytes);
-    let empty = plan_merge(&b, &MergeOptions::default()).unwrap();
-    assert_eq!(empty.bytes_to_write, 0);
-    write(&b, 0, &[9; 512]);
-    assert!(content(&b) != model);
-    // a.vhd has a child, so what it holds can't go.
-    assert!(discard(&a, Leftover::Empty).is_err());
-    discard(&b, Leftover::Empty).unwrap();
-    assert!(content(&b) == model);
-    discard(&b, Leftover::Delete).unwrap();
-    assert!(!b.exists());
-    assert!(discard(&base, Leftover::Delete).is_err() && base.exists());
+    for extension in EXTENSIONS {
+        let folder = Folder::new("commit");
+        let model = chain_of_three(&folder, extension);
+        let [base, a, b] = names(&folder, extension);
+        let below = content(&a);
+        let base_bytes = std::fs::read(&base).unwrap();
+        let plan = plan_merge(&b, &MergeOptions::default()).unwrap();
+        // Two sectors around offset 2000 (1536..3072 is three), two at the end.
+        assert_eq!((plan.bytes_to_write, plan.pieces), (5 * 512, 2));
+        assert_eq!(plan.siblings, [""; 0].map(Into::<std::path::PathBuf>::into));
+        commit(&b, Leftover::Empty, &mut silent).unwrap();
+        assert!(content(&a) == model && content(&b) == model && below != model);
+        assert!(std::fs::read(&base).unwrap() == base_bytes);
+        let empty = plan_merge(&b, &MergeOptions::default()).unwrap();
+        assert_eq!(empty.bytes_to_write, 0);
+        write(&b, 0, &[9; 512]);
+        assert!(content(&b) != model);
+        // a.vhd has a child, so what it holds can't go.
+        assert!(discard(&a, Leftover::Empty).is_err());
+        discard(&b, Leftover::Empty).unwrap();
+        assert!(content(&b) == model);
+        discard(&b, Leftover::Delete).unwrap();
+        assert!(!b.exists());
+        assert!(discard(&base, Leftover::Delete).is_err() && base.exists());
+    }
 }
 
 #[test]
 fn a_merge_takes_the_files_between_along_and_minds_siblings() {
-    let folder = Folder::new("merge");
-    let model = chain_of_three(&folder);
-    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
-    let sibling = folder.file("sibling.vhd");
-    child(&sibling, &base);
-    let options = MergeOptions {
-        into: Some(base.clone()),
-        leftover: Leftover::Delete,
-        ..MergeOptions::default()
-    };
-    let plan = plan_merge(&b, &options).unwrap();
-    assert_eq!(plan.siblings, std::slice::from_ref(&sibling));
-    assert!(matches!(
-        merge(&b, &options, &mut silent),
-        Err(Error::Refused { .. })
-    ));
-    assert!(content(&b) == model);
-    std::fs::remove_file(&sibling).unwrap();
-    merge(&b, &options, &mut silent).unwrap();
-    assert!(content(&base) == model && !a.exists() && !b.exists());
+    for extension in EXTENSIONS {
+        let folder = Folder::new("merge");
+        let model = chain_of_three(&folder, extension);
+        let [base, a, b] = names(&folder, extension);
+        let sibling = folder.file(&format!("sibling.{extension}"));
+        child(&sibling, &base);
+        let options = MergeOptions {
+            into: Some(base.clone()),
+            leftover: Leftover::Delete,
+            ..MergeOptions::default()
+        };
+        let plan = plan_merge(&b, &options).unwrap();
+        assert_eq!(plan.siblings, std::slice::from_ref(&sibling));
+        assert!(matches!(
+            merge(&b, &options, &mut silent),
+            Err(Error::Refused { .. })
+        ));
+        assert!(content(&b) == model);
+        std::fs::remove_file(&sibling).unwrap();
+        merge(&b, &options, &mut silent).unwrap();
+        assert!(content(&base) == model && !a.exists() && !b.exists());
+    }
 }
 
 #[test]
 fn the_middle_of_a_chain_can_be_merged_away() {
-    let folder = Folder::new("middle");
-    let model = chain_of_three(&folder);
-    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
-    let plan = commit(&a, Leftover::Delete, &mut silent).unwrap();
-    assert_eq!(plan.relinked.len(), 1);
-    assert!(!a.exists() && content(&b) == model);
-    let opened = open(&b, &OpenOptions::read_only()).unwrap();
-    assert_eq!(opened.chain.len(), 2);
-    drop(base);
+    for extension in EXTENSIONS {
+        let folder = Folder::new("middle");
+        let model = chain_of_three(&folder, extension);
+        let [base, a, b] = names(&folder, extension);
+        let plan = commit(&a, Leftover::Delete, &mut silent).unwrap();
+        assert_eq!(plan.relinked.len(), 1);
+        assert!(!a.exists() && content(&b) == model);
+        let opened = open(&b, &OpenOptions::read_only()).unwrap();
+        assert_eq!(opened.chain.len(), 2);
+        drop(base);
+    }
 }
 
 #[test]
 fn a_chain_that_was_moved_is_found_or_mended() {
-    let folder = Folder::new("moved");
-    let model = chain_of_three(&folder);
-    let [base, a, b] = ["base.vhd", "a.vhd", "b.vhd"].map(|name| folder.file(name));
-    let elsewhere = folder.file("elsewhere");
-    std::fs::create_dir(&elsewhere).unwrap();
-    std::fs::rename(&base, elsewhere.join("other-name.vhd")).unwrap();
-    let error = open(&b, &OpenOptions::read_only()).err().unwrap();
-    assert!(matches!(error, Error::ParentMissing { .. }), "{error}");
-    let links = disks::chain(&b).unwrap();
-    assert_eq!(links.len(), 2);
-    assert!(links[0].problem.is_none() && links[1].problem.is_some());
-    assert!(repair_chain(&b, &[]).is_err());
-    let mended = repair_chain(&b, std::slice::from_ref(&elsewhere)).unwrap();
-    assert_eq!(mended, [(a.clone(), elsewhere.join("other-name.vhd"))]);
-    assert!(content(&b) == model);
-    assert!(
-        disks::chain(&b)
-            .unwrap()
-            .iter()
-            .all(|l| l.problem.is_none())
-    );
-    // And written as before.
-    write(&a, 5 << 20, &[7; 3000]);
-    assert!(content(&a)[5 << 20..][..3000] == [7; 3000]);
-    assert!(check(&b, false, &mut silent).unwrap().is_clean());
-    // Its own child as its parent.
-    let error = relink(&a, &b, true).and_then(|()| open(&b, &OpenOptions::read_only()).map(drop));
-    assert!(error.unwrap_err().to_string().contains("comes back"));
+    for extension in EXTENSIONS {
+        let folder = Folder::new("moved");
+        let model = chain_of_three(&folder, extension);
+        let [base, a, b] = names(&folder, extension);
+        let elsewhere = folder.file("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::rename(&base, elsewhere.join(format!("other-name.{extension}"))).unwrap();
+        let error = open(&b, &OpenOptions::read_only()).err().unwrap();
+        assert!(matches!(error, Error::ParentMissing { .. }), "{error}");
+        let links = disks::chain(&b).unwrap();
+        assert_eq!(links.len(), 2);
+        assert!(links[0].problem.is_none() && links[1].problem.is_some());
+        assert!(repair_chain(&b, &[]).is_err());
+        let mended = repair_chain(&b, std::slice::from_ref(&elsewhere)).unwrap();
+        assert_eq!(
+            mended,
+            [(a.clone(), elsewhere.join(format!("other-name.{extension}")))]
+        );
+        assert!(content(&b) == model);
+        assert!(
+            disks::chain(&b)
+                .unwrap()
+                .iter()
+                .all(|l| l.problem.is_none())
+        );
+        // And written as before.
+        write(&b, 5 << 20, &[7; 3000]);
+        assert!(content(&b)[5 << 20..][..3000] == [7; 3000]);
+        assert!(check(&b, false, &mut silent).unwrap().is_clean());
+        // Its own child as its parent.
+        let error =
+            relink(&a, &b, true).and_then(|()| open(&b, &OpenOptions::read_only()).map(drop));
+        assert!(error.unwrap_err().to_string().contains("comes back"));
+    }
 }
 
 #[test]
@@ -226,11 +266,75 @@ fn a_changed_parent_is_refused_until_it_is_accepted() {
     assert!(relink(&a, &base, false).is_err());
     relink(&a, &base, true).unwrap();
     assert!(content(&a).iter().all(|byte| *byte == 0));
+    // A VHDX knows by itself that it was written.
+    let [base, a] = ["base.vhdx", "a.vhdx"].map(|name| folder.file(name));
+    dynamic(&base);
+    child(&a, &base);
+    write(&base, 0, &[1; 512]);
+    let error = open(&a, &OpenOptions::read_only()).err().unwrap();
+    assert!(matches!(error, Error::ParentMismatch { .. }), "{error}");
+}
+
+/// Children of one format over parents of another, and over a disk that is only read.
+#[test]
+fn chains_may_be_mixed() {
+    let folder = Folder::new("mixed");
+    let names = ["base.vhd", "a.vhdx", "b.vhd"];
+    let [base, a, b] = names.map(|name| folder.file(name));
+    dynamic(&base);
+    write(&base, 0, &[1; 4096]);
+    child(&a, &base);
+    write(&a, 1024, &[2; 1024]);
+    child(&b, &a);
+    write(&b, 1536, &[3; 1024]);
+    let mut model = vec![0; SIZE as usize];
+    model[..4096].fill(1);
+    model[1024..2048].fill(2);
+    model[1536..2560].fill(3);
+    assert!(content(&b) == model);
+    assert!(check(&b, false, &mut silent).unwrap().is_clean());
+    let options = MergeOptions {
+        into: Some(base.clone()),
+        ..MergeOptions::default()
+    };
+    merge(&b, &options, &mut silent).unwrap();
+    assert!(content(&base) == model && content(&b) == model && !a.exists());
+}
+
+#[test]
+fn a_disk_stands_on_a_vmdk() {
+    let folder = Folder::new("vmdk");
+    for extension in EXTENSIONS {
+        let Some(base) = sample(&folder, "vmdk/cosmos-server-hda.vmdk.gz") else {
+            return;
+        };
+        let before = std::fs::read(&base).unwrap();
+        let top = folder.file(&format!("top.{extension}"));
+        child(&top, &base);
+        write(&top, 700, &[9; 600]);
+        let mut model = content(&base);
+        model[700..1300].fill(9);
+        assert!(content(&top) == model);
+        assert!(open(&base, &OpenOptions::writable()).is_err());
+        assert!(commit(&top, Leftover::Empty, &mut silent).is_err());
+        assert!(content(&top) == model && std::fs::read(&base).unwrap() == before);
+    }
+    // What has no identity is no parent.
+    let raw = folder.file("floppy.vfd");
+    std::fs::write(&raw, vec![0; 1_474_560]).unwrap();
+    assert_eq!(content(&raw).len(), 1_474_560);
+    let new = NewDisk::new(NewKind::VhdDifferencing { parent: raw }, 0);
+    assert!(create(&folder.file("no.vhd"), &new).is_err());
 }
 
 #[test]
 fn disks_grow_and_shrink_without_losing_what_stays() {
-    for kind in [NewKind::VhdDynamic, NewKind::VhdFixed, NewKind::Raw] {
+    for kind in [
+        NewKind::VhdDynamic,
+        NewKind::VhdFixed,
+        NewKind::Raw,
+        NewKind::VhdxDynamic,
+    ] {
         let folder = Folder::new("resize");
         let path = folder.file(if kind == NewKind::Raw {
             "r.raw"
