@@ -1,10 +1,22 @@
 //! A firmware that does nothing but disk I/O: the primary channel's first disk is written, flushed
-//! and read by bus-master DMA, 128 KiB at a time, at moving places, for ever.
+//! and read by bus-master DMA, 128 KiB at a time, at moving places, for ever. Each half of such a
+//! place begins with its [`stamp`], which the firmware looks for when it reads and others when the
+//! vmm is gone; where it does not find it, it stops.
 //!
 //! PIIX4 (82371AB) data sheet §4.2 and "Programming Interface for Bus Master IDE Controller" 1.0.
 
 use core::arch::global_asm;
 use core::ptr::addr_of;
+
+/// Sectors that are written at once.
+pub const PLACE_SECTORS: u64 = 256;
+/// Such places on the disk: 256 MiB of them, a power of two.
+pub const PLACES: u64 = 2048;
+
+/// What each half of the place at this sector begins with, as 32 bits, little-endian; never 0.
+pub fn stamp(lba: u64) -> u32 {
+    !(lba as u32)
+}
 
 /// Bytes of the image; it ends at 4 GiB.
 const IMAGE_BYTES: usize = 64 << 10;
@@ -45,10 +57,18 @@ global_asm!(
     "mov eax, 0x500",
     "out dx, eax",
     // EBX: the place, which moves through 256 MiB. CH: command of the disk, CL: of the bus master.
+    "mov ax, 0x1000",
+    "mov es, ax",
+    "mov ax, 0x2000",
+    "mov gs, ax",
     "xor ebx, ebx",
     "2:",
-    "add ebx, 77777",
-    "and ebx, 0x7ff00",
+    "add ebx, {step}",
+    "and ebx, {mask}",
+    "mov eax, ebx",
+    "not eax",
+    "mov es:[0], eax",
+    "mov gs:[0], eax",
     "mov cx, 0xca00",
     "jmp 3f",
     "8:",
@@ -59,6 +79,9 @@ global_asm!(
     "in al, dx",
     "test al, 0x80",
     "jnz 4b",
+    "xor eax, eax",
+    "mov es:[0], eax",
+    "mov gs:[0], eax",
     "mov cx, 0xc808",
     "3:",
     "mov dx, 0xc000",
@@ -108,10 +131,19 @@ global_asm!(
     "6:",
     "cmp ch, 0xca",
     "je 8b",
+    "mov eax, ebx",
+    "not eax",
+    "cmp es:[0], eax",
+    "jne 7b",
+    "cmp gs:[0], eax",
+    "jne 7b",
     "jmp 2b",
     "hostile_firmware_end:",
     ".code64",
     ".popsection",
+    // Bits that a place does not have are cut off, so the step is 303 places: all are visited.
+    step = const 77777,
+    mask = const (PLACES - 1) * PLACE_SECTORS,
 );
 
 unsafe extern "C" {
@@ -150,5 +182,10 @@ mod tests {
         assert!((100..4080).contains(&code().len()), "{}", code().len());
         assert_eq!(image().len(), IMAGE_BYTES);
         assert_eq!(image()[IMAGE_BYTES - 4096], 0xfc, "CLD");
+    }
+
+    #[test]
+    fn a_stamp_is_never_what_an_empty_disk_holds() {
+        assert!((0..PLACES).all(|place| stamp(place * PLACE_SECTORS) != 0));
     }
 }

@@ -6,7 +6,7 @@
 //! - `hostile unprivileged`: hypercalls of a process that has no guest memory.
 //! - `hostile claims GRANULE GRANULE`: two processes want each other's memory.
 //! - `hostile devmem`: root reaches for the hypervisor through `/dev/mem`.
-//! - `hostile kill-loop GRANULE ROUNDS`: vmms are killed under disk load, their memory used again.
+//! - `hostile kill-loop GRANULE GRANULE ROUNDS`: vmms are killed under disk load, their memory used again.
 //! - `hostile patterns GRANULE GRANULE SECONDS`: guest, vmm and a third process fill all registers.
 //!
 //! `seed=NUMBER` behind a command repeats a run whose seed was printed. Commands joined by a word
@@ -60,7 +60,9 @@ fn execute(command: &[&str]) -> Result<String, String> {
         ["claims-holder", granule] => claims::hold(granule),
         ["devmem"] => devmem::devmem(),
         ["devmem-touch", address, access] => devmem::touch(address, access),
-        ["kill-loop", granule, rounds, rest @ ..] => kill_loop::kill_loop(granule, rounds, rest),
+        ["kill-loop", granule, other, rounds, rest @ ..] => {
+            kill_loop::kill_loop(granule, other, rounds, rest)
+        }
         ["patterns", own, guest, seconds] => patterns::patterns(own, guest, seconds),
         ["patterns-process", seconds] => patterns::process(seconds),
         _ => Err(USAGE.to_owned()),
