@@ -3,7 +3,7 @@
 use crate::command::Opt;
 use crate::failure::Failure;
 use crate::given::Given;
-use disks::{Format, NewDisk, NewKind, OpenOptions};
+use disks::{Format, Leftover, NewDisk, NewKind, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// The formats by the names that people type.
@@ -37,6 +37,17 @@ pub const KIND: Opt = Opt::with("kind", "KIND", "dynamic (unless said otherwise)
 pub const BLOCK_SIZE: Opt = Opt::with("block-size", "SIZE", "of a dynamic or differencing disk");
 /// What the guest addresses.
 pub const SECTOR_SIZE: Opt = Opt::with("sector-size", "SIZE", "512 or 4096, for VHDX");
+
+/// What becomes of a file whose data is not needed any more.
+pub const DELETE: Opt = Opt::flag("delete", "delete the file instead of leaving an empty one");
+
+/// The meaning of [`DELETE`].
+pub fn leftover(given: &Given) -> Leftover {
+    match given.has(DELETE.name) {
+        true => Leftover::Delete,
+        false => Leftover::Empty,
+    }
+}
 
 /// For commands that only look at their first operand, and its chain.
 pub fn for_reading(given: &Given) -> Result<OpenOptions, Failure> {

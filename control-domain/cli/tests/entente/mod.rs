@@ -74,6 +74,23 @@ impl Folder {
         said.err
     }
 
+    /// Writes bytes into a disk file in place, as a guest would.
+    pub fn write(&self, name: &str, offset: u64, data: &[u8]) {
+        let options = disks::OpenOptions::writable();
+        let mut disk = disks::open(&self.path(name), &options).unwrap().disk;
+        disk.write(offset, data).unwrap();
+        disk.close().unwrap();
+    }
+
+    /// What a disk file reads as.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        let options = disks::OpenOptions::read_only();
+        let mut disk = disks::open(&self.path(name), &options).unwrap().disk;
+        let mut data = vec![0; disk.size() as usize];
+        disk.read(0, &mut data).unwrap();
+        data
+    }
+
     /// Puts a sample into the folder, unpacked. False, saying so, where the samples are absent.
     pub fn sample(&self, from: &str, name: &str) -> bool {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

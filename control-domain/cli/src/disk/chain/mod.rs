@@ -1,5 +1,7 @@
 //! `entente disk chain`: a disk and those it stands on.
 
+pub mod merge;
+mod repair;
 mod show;
 mod verify;
 
@@ -9,5 +11,10 @@ use crate::command::{Entry, Group};
 pub const CHAIN: Group = Group {
     name: "chain",
     summary: "a disk and its parents",
-    entries: &[Entry::Command(&show::SHOW), Entry::Command(&verify::VERIFY)],
+    entries: &[
+        Entry::Command(&show::SHOW),
+        Entry::Command(&verify::VERIFY),
+        Entry::Command(&repair::REPAIR),
+        Entry::Command(&merge::MERGE),
+    ],
 };
