@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 /// The program.
 const PROGRAM: &str = "qemu-system-x86_64";
 
+/// Software emulation, all CPUs in one thread of the host. With a thread for each, QEMU (7.2 to 10.0 at
+/// least) now and then undoes a guest's exit, and 7.2 runs code that another CPU has just patched:
+/// docs/decisions/0004.
+const ACCELERATOR: &str = "tcg,thread=single";
+
 /// The processor: AMD-V with nested paging. `monitor` is off because the emulator refuses MWAIT
 /// with the extension it offers. `cx16` is off because QEMU 7.2 at times leaves garbage in the flags
 /// after a CMPXCHG16B without LOCK, which Linux's allocator uses: about one boot of six then dies of a
@@ -74,7 +79,7 @@ impl Emulator {
             "-machine",
             "q35",
             "-accel",
-            "tcg",
+            ACCELERATOR,
             "-cpu",
             CPU_MODEL,
         ]

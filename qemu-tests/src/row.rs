@@ -74,10 +74,6 @@ pub struct Row {
     /// A VHD on the data disk that others must be able to read at the end, by its path there.
     #[serde(default)]
     pub vhd_reads: Option<String>,
-    /// Why the row may fail through no fault of what it proves. Such a row is tried up to four
-    /// times, and prints each failure in full.
-    #[serde(default)]
-    pub unstable: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
 }

@@ -11,9 +11,6 @@ use qemu_tests::{Boot, Disk, Emulator, Firmware, Report, Row, RowSet, Watch};
 use std::path::Path;
 use std::process::Command;
 
-/// How often a row with a reason to be unstable is tried.
-const TRIES_OF_UNSTABLE: usize = 4;
-
 /// Runs the rows of a set, or those named, and prints a line for each.
 pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
     let firmware = firmware::find(context, None)?;
@@ -33,17 +30,7 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
         if !wanted {
             continue;
         }
-        let mut outcome = run_one(context, recipe, &row, &firmware);
-        for _ in 1..TRIES_OF_UNSTABLE {
-            let (Err(error), Some(reason)) = (&outcome, &row.unstable) else {
-                break;
-            };
-            println!(
-                "row {} ... failed, and is tried once more ({reason})\n{error:#}",
-                row.name
-            );
-            outcome = run_one(context, recipe, &row, &firmware);
-        }
+        let outcome = run_one(context, recipe, &row, &firmware);
         count.add(outcome.is_ok());
         match outcome {
             Ok(report) => println!(
