@@ -29,6 +29,8 @@ pub fn relink<S: Storage>(storage: &mut Checked<S>, parent: &ParentLink) -> Resu
     let new_place = paths_end + FOOTER_SIZE;
     let new_end = new_place + HEADER_SIZE;
     storage.write(new_place, header.as_bytes())?;
+    // Only what is on the disk may be named.
+    storage.flush()?;
     footer.data_offset = U64::new(new_place);
     footer.seal();
     write_footers(storage, &footer, new_end)?;
