@@ -7,6 +7,7 @@ use crate::hal::{Cpu, Exception, Exit, Hal, Hpa, Memory, State};
 use crate::machine::Machines;
 use crate::memory::identity::IdentityTables;
 use crate::policy::control_domain::Answer;
+use crate::policy::xstate::check_control_domain_xcr0;
 use crate::policy::{control_domain_cpuid, control_domain_msr};
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
@@ -61,14 +62,22 @@ pub fn serve<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut F
             Exit::Cpuid => cpuid(hypervisor, cpu, fetch),
             Exit::ReadMsr => msr(hypervisor, cpu, fetch, false),
             Exit::WriteMsr => msr(hypervisor, cpu, fetch, true),
+            Exit::SetXcr => set_xcr(hypervisor, cpu, fetch),
+            Exit::CacheFlush => match next_rip(hypervisor, cpu, fetch, Instruction::Invd) {
+                // Written back: what lies in the caches is not the control domain's alone.
+                Some(next) => {
+                    cpu.flush_caches();
+                    cpu.advance_to(next);
+                }
+                None => cpu.inject_exception(Exception::InvalidOpcode),
+            },
             Exit::Undefined => cpu.inject_exception(Exception::InvalidOpcode),
             Exit::NestedFault { address, write, .. } => {
                 let hidden = hypervisor.hidden.iter().any(|r| r.contains(&address.0));
-                let memory = hypervisor.hal.memory();
                 if !hidden
                     && hypervisor
                         .identity
-                        .map_gigabyte::<H>(memory, hypervisor.hidden, address.0)
+                        .map_gigabyte(hypervisor.hal, hypervisor.hidden, address.0)
                         .is_some()
                 {
                     continue;
@@ -116,6 +125,21 @@ fn cpuid<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch
     for (register, value) in [(0, eax), (3, ebx), (1, ecx), (2, edx)] {
         cpu.set_gpr(register, u64::from(value));
     }
+    cpu.advance_to(next);
+}
+
+/// XSETBV, which exits on Intel whatever the hypervisor wants.
+fn set_xcr<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch) {
+    let Some(next) = next_rip(hypervisor, cpu, fetch, Instruction::Xsetbv) else {
+        return cpu.inject_exception(Exception::InvalidOpcode);
+    };
+    let value = cpu.gpr(2) << 32 | cpu.gpr(0) & 0xffff_ffff;
+    // That only the kernel may do it, the CPU has checked before it exited.
+    let legal = cpu.gpr(1) as u32 == 0 && check_control_domain_xcr0(value, &H::cpuid).is_ok();
+    if !legal {
+        return cpu.inject_exception(Exception::GeneralProtection);
+    }
+    cpu.set_xcr0(value);
     cpu.advance_to(next);
 }
 

@@ -75,6 +75,15 @@ pub trait Hal: Sync + Sized + 'static {
     fn nested_entry(entry: NestedEntry) -> u64;
     /// Decodes one found at `level` (1 to 4); what is not present is `None`.
     fn decode_nested_entry(value: u64, level: u32) -> Option<NestedEntry>;
+    /// The entry that shows the control domain the page at `address` as it is, memory type included;
+    /// `None` if its parts have different types, so that smaller pages must do it (never at level 1).
+    fn identity_entry(&self, address: Hpa, level: u32) -> Option<u64> {
+        Some(Self::nested_entry(NestedEntry::Page {
+            address,
+            writable: true,
+            level,
+        }))
+    }
 }
 
 /// An entry of nested page tables.
@@ -178,6 +187,10 @@ pub trait Cpu: State {
     fn read_msr(&self, msr: u32) -> Option<u64>;
     /// Writes one.
     fn write_msr(&mut self, msr: u32, value: u64) -> bool;
+    /// Loads XCR0 with a value that was checked.
+    fn set_xcr0(&mut self, value: u64);
+    /// Writes all caches back and empties them.
+    fn flush_caches(&mut self);
     /// Executes an indirect branch prediction barrier, if the CPU has one.
     fn prediction_barrier(&mut self);
 }

@@ -9,7 +9,53 @@ pub mod msr {
     pub const VM_HSAVE_PA: u32 = 0xc001_0117;
     pub const TSC_AUX: u32 = 0xc000_0103;
     pub const APIC_BASE: u32 = 0x1b;
+    pub const PAT: u32 = 0x277;
     pub const PRED_CMD: u32 = 0x49;
+    /// STAR, LSTAR, CSTAR, SFMASK.
+    pub const STAR: [u32; 4] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084];
+    pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+}
+
+/// Whether TSC_AUX exists.
+pub fn has_tsc_aux() -> bool {
+    cpuid(0x8000_0001, 0)[3] & 1 << 27 != 0 || has_leaf_7(2, 22)
+}
+
+/// Whether PRED_CMD exists: AMD says so in leaf 80000008h, Intel in leaf 7.
+pub fn has_prediction_barrier() -> bool {
+    let amd = cpuid(0x8000_0000, 0)[0] >= 0x8000_0008 && cpuid(0x8000_0008, 0)[1] & 1 << 12 != 0;
+    amd || has_leaf_7(3, 26)
+}
+
+fn has_leaf_7(register: usize, bit: u32) -> bool {
+    cpuid(0, 0)[0] >= 7 && cpuid(7, 0)[register] & 1 << bit != 0
+}
+
+/// IA32_APIC_BASE.
+pub fn apic_base() -> u64 {
+    // SAFETY: the local APIC's base register exists on every 64-bit CPU.
+    unsafe { rdmsr(msr::APIC_BASE) }
+}
+
+/// Writes IA32_APIC_BASE, of which the caller changes mode bits alone; `false` if the CPU would
+/// fault (SDM vol. 3 figure 11-27).
+pub fn set_apic_base(value: u64) -> bool {
+    const MODE: u64 = 3 << 10;
+    let old = apic_base();
+    let legal = matches!((old & MODE, value & MODE), (a, b) if a == b || b == 0 || a == 0x800 && b == 0xc00 || a == 0 && b == 0x800);
+    let x2apic_exists = cpuid(1, 0)[2] & 1 << 21 != 0;
+    if !legal || value & 0x400 != 0 && !x2apic_exists {
+        return false;
+    }
+    // SAFETY: the register exists, only mode bits change, and the transition is a legal one.
+    unsafe { wrmsr(msr::APIC_BASE, value) };
+    true
+}
+
+/// WBINVD.
+pub fn write_back_and_invalidate_caches() {
+    // SAFETY: loses nothing, whatever it costs.
+    unsafe { asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
 /// EFER.SVME
@@ -75,6 +121,23 @@ pub fn rdrand() -> Option<u64> {
     None
 }
 
+/// Reads CR4.
+pub fn cr4() -> u64 {
+    let value;
+    // SAFETY: reading CR4 in ring 0 changes nothing.
+    unsafe { asm!("mov {}, cr4", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Writes CR4.
+///
+/// # Safety
+/// The CPU has what the bits name, and what runs can do with it.
+pub unsafe fn set_cr4(value: u64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("mov cr4, {}", in(reg) value, options(nostack, preserves_flags)) };
+}
+
 /// Reads XCR0. CR4.OSXSAVE is set in the hypervisor (see `prepare`).
 pub fn xgetbv() -> u64 {
     let (low, high): (u32, u32);
@@ -115,6 +178,31 @@ pub fn write_debug_registers(values: [u64; 4]) {
     unsafe {
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}",
             in(reg) a, in(reg) b, in(reg) c, in(reg) d, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Writes CR2.
+pub fn set_cr2(value: u64) {
+    // SAFETY: the hypervisor takes no page fault that it goes on after.
+    unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Reads CR2 and DR6, which no world switch of Intel exchanges.
+pub fn read_fault_registers() -> [u64; 2] {
+    let (cr2, dr6);
+    // SAFETY: as for `read_debug_registers`.
+    unsafe {
+        asm!("mov {}, cr2", "mov {}, dr6", out(reg) cr2, out(reg) dr6, options(nomem, nostack, preserves_flags));
+    }
+    [cr2, dr6]
+}
+
+/// Writes CR2 and DR6.
+pub fn write_fault_registers([cr2, dr6]: [u64; 2]) {
+    set_cr2(cr2);
+    // SAFETY: the hypervisor does not use DR6, whose upper half stays clear.
+    unsafe {
+        asm!("mov dr6, {}", in(reg) dr6 & 0xffff_ffff, options(nomem, nostack, preserves_flags));
     }
 }
 

@@ -11,9 +11,13 @@ mod cpu;
 mod entropy;
 mod extended;
 pub mod handoff;
+mod machine;
 pub mod memory;
 mod pool;
 mod start;
-pub mod svm;
+mod svm;
+mod tags;
+mod unswitched;
+mod vmx;
 
-pub use start::start;
+pub use start::{Missing, check, nmi_arrived, start};

@@ -1,11 +1,15 @@
 //! From the boot crate's hand-over to the control domain, on every CPU.
 
+use crate::cpu;
 use crate::handoff::{self, Handoff};
+use crate::machine::{Arrival, Extension, Machine};
 use crate::memory::{MAX_GUEST_RANGES, MemoryLayout, PhysicalMemory, PoolBox};
-use crate::svm::features::Features;
 use crate::svm::{self, Svm};
+use crate::vmx::{self, Vmx};
+use core::fmt::{self, Display};
 use core::ops::Range;
 use core::sync::atomic::AtomicU64;
+use hypervisor_abi::Vendor;
 use hypervisor_core::control::{self, Event, Hypervisor};
 use hypervisor_core::fetch::Fetch;
 use hypervisor_core::hal::{Hal, State};
@@ -14,13 +18,50 @@ use hypervisor_core::memory::identity::IdentityTables;
 use spin::Once;
 
 /// What all CPUs share.
-struct Shared {
-    svm: &'static Svm,
-    features: Features,
-    hypervisor: Hypervisor<Svm>,
+pub struct Shared<E: Extension> {
+    machine: &'static Machine<E>,
+    features: E::Features,
+    hypervisor: Hypervisor<Machine<E>>,
 }
 
-static SHARED: Once<Shared> = Once::new();
+/// Why this machine can't run the hypervisor, and what a person can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// On a CPU of AMD or its kind.
+    Svm(svm::features::Missing),
+    /// On any other.
+    Vmx(vmx::features::Missing),
+}
+
+impl Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Svm(missing) => missing.fmt(f),
+            Self::Vmx(missing) => missing.fmt(f),
+        }
+    }
+}
+
+/// Whose extension this CPU would have, by its vendor string: SVM is AMD's and Hygon's.
+fn vendor() -> Vendor {
+    let [_, b, c, d] = cpu::cpuid(0, 0);
+    match [b, d, c].map(u32::to_le_bytes).as_flattened() {
+        b"AuthenticAMD" | b"HygonGenuine" => Vendor::Svm,
+        _ => Vendor::Vmx,
+    }
+}
+
+/// Looks whether the CPU that this runs on can run the hypervisor. Changes nothing, so the caller
+/// can still leave the machine to somebody else.
+///
+/// # Errors
+/// What it lacks.
+pub fn check() -> Result<(), Missing> {
+    match vendor() {
+        Vendor::Svm => Svm::check().map(|_| ()).map_err(Missing::Svm),
+        Vendor::Vmx => Vmx::check().map(|_| ()).map_err(Missing::Vmx),
+    }
+}
 
 /// Refused accesses that are logged one by one; later ones are only counted.
 const LOGGED_ACCESSES: u64 = 16;
@@ -30,29 +71,45 @@ const LOGGED_ACCESSES: u64 = 16;
 /// # Safety
 /// Called once on each CPU, in the state that [`handoff`](crate::handoff) describes.
 pub unsafe fn start(handoff: &'static Handoff, index: usize) -> ! {
+    match vendor() {
+        // SAFETY: the caller's.
+        Vendor::Svm => unsafe { start_on::<Svm>(handoff, index) },
+        // SAFETY: the caller's.
+        Vendor::Vmx => unsafe { start_on::<Vmx>(handoff, index) },
+    }
+}
+
+/// An NMI was taken by the hypervisor on CPU `index`, where this runs. It was nobody's signal to stop,
+/// so the control domain gets it. (On AMD none is ever taken: see `svm`.)
+pub fn nmi_arrived(index: usize) {
+    if vendor() == Vendor::Vmx {
+        vmx::nmi::arrived(index);
+    }
+}
+
+/// # Safety
+/// That of [`start`], on a CPU of the extension's vendor.
+unsafe fn start_on<E: Extension>(handoff: &'static Handoff, index: usize) -> ! {
     // Others wait for the first CPU's preparations, and then for the control domain's call.
     let shared = if index == 0 {
         // SAFETY: the caller's.
-        SHARED.call_once(|| unsafe { prepare(handoff) })
+        E::shared().call_once(|| unsafe { prepare(handoff) })
     } else {
-        SHARED.wait()
+        E::shared().wait()
     };
     let entry = handoff.entry(index);
-    if svm::features::check().is_err() {
+    if E::check().is_err() {
         panic!("CPU {index} lacks what the first CPU has");
     }
+    let arrival = Arrival {
+        index,
+        root: shared.hypervisor.identity.root(),
+        entry: &entry,
+        crash_under_way: handoff.crash_under_way,
+    };
     // SAFETY: (1) the caller's; (2) the identity tables hide image, private memory and pool;
     // (3) checked on this CPU.
-    let cpu = unsafe {
-        svm::start(
-            shared.svm,
-            index,
-            shared.features,
-            shared.hypervisor.identity.root(),
-            &entry,
-            handoff.crash_under_way,
-        )
-    };
+    let cpu = unsafe { E::start(shared.machine, &shared.features, &arrival) };
     let mut cpu = cpu.unwrap_or_else(|| panic!("the page pool is too small for CPU {index}"));
     (handoff.log)(format_args!("CPU {index} is under the hypervisor"));
     let mut fetch = Fetch::default();
@@ -83,9 +140,9 @@ pub unsafe fn start(handoff: &'static Handoff, index: usize) -> ! {
 }
 
 /// # Safety
-/// That of [`start`], on the first CPU.
-unsafe fn prepare(handoff: &'static Handoff) -> Shared {
-    let features = svm::features::check().unwrap_or_else(|missing| panic!("{missing}"));
+/// That of [`start_on`], on the first CPU.
+unsafe fn prepare<E: Extension>(handoff: &'static Handoff) -> Shared<E> {
+    let features = E::check().unwrap_or_else(|missing| panic!("{missing}"));
     let range = |r: handoff::Range| r.start..r.end;
     let mut guest = [const { 0..0 }; MAX_GUEST_RANGES];
     for (to, from) in guest.iter_mut().zip(handoff.guest_pool()) {
@@ -108,31 +165,26 @@ unsafe fn prepare(handoff: &'static Handoff) -> Shared {
     static MEMORY: Once<PhysicalMemory> = Once::new();
     let memory: &'static PhysicalMemory = MEMORY.call_once(|| memory);
     let too_small = || -> ! { panic!("the page pool is too small: add memory") };
-    let svm = Svm::new(memory, handoff.seed, handoff.cpus().len()).unwrap_or_else(|| too_small());
-    let svm: &'static Svm =
-        PoolBox::leak(PoolBox::new(memory.pool(), svm).unwrap_or_else(|| too_small()));
+    let machine = Machine::<E>::new(memory, handoff.seed, handoff.cpus().len(), &features);
+    let machine: &'static Machine<E> = PoolBox::leak(
+        PoolBox::new(memory.pool(), machine.unwrap_or_else(|| too_small()))
+            .unwrap_or_else(|| too_small()),
+    );
     let hidden: &'static [Range<u64>] = memory.hidden();
-    let identity = IdentityTables::new::<Svm>(svm.memory(), hidden, features.gigabyte_pages);
+    let identity = IdentityTables::new(machine, hidden, E::gigabyte_pages(&features));
     let hypervisor = Hypervisor {
-        hal: svm,
-        machines: Machines::new(svm.memory()).unwrap_or_else(|| too_small()),
+        hal: machine,
+        machines: Machines::new(machine.memory()).unwrap_or_else(|| too_small()),
         identity: identity.unwrap_or_else(|| too_small()),
         hidden,
         refused_accesses: AtomicU64::new(0),
     };
     (handoff.log)(format_args!(
-        "SVM with {} tags{}{}, {} pages of pool free",
-        features.tags,
-        if features.next_rip { ", next RIP" } else { "" },
-        if features.gigabyte_pages {
-            ", 1 GiB pages"
-        } else {
-            ""
-        },
+        "{features}, {} pages of pool free",
         memory.pool().free_pages()
     ));
     Shared {
-        svm,
+        machine,
         features,
         hypervisor,
     }

@@ -1,7 +1,7 @@
 //! Exceptions inside the hypervisor: none is expected, each ends in a readable crash.
 
 use super::segments::{HOST_CS, TablePointer};
-use super::{cpu, crash};
+use super::{cpu, crash, processors};
 use core::arch::{asm, global_asm};
 
 /// What the entry code leaves on the stack: pushed registers, then what the processor pushed.
@@ -100,11 +100,14 @@ unsafe extern "sysv64" {
     fn entente_exception_entries();
 }
 
-/// Returns only from an NMI that nobody sent to stop this CPU.
+/// Returns only from an NMI that nobody sent to stop this CPU: it is the control domain's.
 extern "sysv64" fn handle(frame: &Frame) {
     if frame.vector == NMI {
         if crash::under_way() {
             cpu::stop();
+        }
+        if let Some(index) = processors::index_of_this_cpu() {
+            hypervisor_hal::nmi_arrived(index);
         }
         return;
     }

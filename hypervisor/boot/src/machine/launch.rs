@@ -49,6 +49,11 @@ pub fn prepare() -> Result<Prepared, BootError> {
         return Err(BootError::FiveLevelPaging);
     }
 
+    let native = command_line::option(command_line, "boot.native") == Some("1");
+    if !native {
+        hypervisor_hal::check()?;
+    }
+
     let tables = firmware::acpi_tables()?;
     let (cpu_list, cpu_count) = processors::list(tables.madt);
     log!(
@@ -124,7 +129,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
             None => None,
         },
         crash: command_line::option(command_line, "boot.crash"),
-        native: command_line::option(command_line, "boot.native") == Some("1"),
+        native,
     });
     processors::publish(machine);
     log!(

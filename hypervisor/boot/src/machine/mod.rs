@@ -40,6 +40,7 @@ enum BootError {
     Acpi(AcpiError),
     Paging(PagingError),
     FiveLevelPaging,
+    Processor(hypervisor_hal::Missing),
     MemoryMapTooLong { entries: usize },
 }
 
@@ -61,6 +62,7 @@ impl core::fmt::Display for BootError {
             Self::FiveLevelPaging => {
                 f.write_str("the firmware uses 5-level paging, which is not supported; switch it off in its setup")
             }
+            Self::Processor(missing) => missing.fmt(f),
             Self::MemoryMapTooLong { entries } => {
                 write!(f, "the firmware's memory map has more than {entries} entries; report this machine")
             }
@@ -73,7 +75,10 @@ macro_rules! from {
         $(impl From<$source> for BootError { fn from(e: $source) -> Self { Self::$variant(e) } })*
     };
 }
-from!(NotAnImage => Image, KernelError => Kernel, AcpiError => Acpi, PagingError => Paging);
+from!(
+    NotAnImage => Image, KernelError => Kernel, AcpiError => Acpi, PagingError => Paging,
+    hypervisor_hal::Missing => Processor
+);
 
 impl<T: core::fmt::Debug> From<uefi::Error<T>> for BootError {
     fn from(error: uefi::Error<T>) -> Self {

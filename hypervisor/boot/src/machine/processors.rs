@@ -45,6 +45,13 @@ pub fn machine() -> &'static Machine {
         .expect("the machine is set before any CPU is started")
 }
 
+/// The number of the CPU that this runs on, as the hypervisor counts.
+pub fn index_of_this_cpu() -> Option<usize> {
+    let own = cpu::apic_id();
+    let cpus = machine().handoff.cpus();
+    cpus.iter().position(|cpu| cpu.apic_id == own)
+}
+
 /// The APIC ids of the CPUs, this one first.
 pub fn list(madt: &[u8]) -> ([Cpu; MAX_CPUS], usize) {
     let mut list = [Cpu::default(); MAX_CPUS];

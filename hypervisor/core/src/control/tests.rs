@@ -18,7 +18,7 @@ fn hypervisor() -> Hypervisor<FakeHal> {
     Hypervisor {
         hal,
         machines: Machines::new(memory).unwrap(),
-        identity: IdentityTables::new::<FakeHal>(memory, &HIDDEN, true).unwrap(),
+        identity: IdentityTables::new(hal, &HIDDEN, true).unwrap(),
         hidden: Box::leak(Box::new(HIDDEN)),
         refused_accesses: AtomicU64::new(0),
     }
@@ -155,6 +155,29 @@ fn registers_follow_the_table() {
             }
         }
     }
+}
+
+#[test]
+fn xcr0_is_loaded_if_the_cpu_has_what_it_names() {
+    // The fake CPU has x87 and SSE.
+    for (register, value, loaded) in [(0, 3, true), (0, 7, false), (0, 2, false), (1, 3, false)] {
+        let mut cpu = cpu(&[Exit::SetXcr]);
+        (cpu.gpr[0], cpu.gpr[1]) = (value, register);
+        serve(&hypervisor(), &mut cpu, &mut Fetch::default());
+        if loaded {
+            assert_eq!((cpu.xcr0, cpu.rip, cpu.exception), (value, 0x1003, None));
+        } else {
+            assert_eq!((cpu.xcr0, cpu.rip), (0, 0x1000));
+            assert_eq!(cpu.exception, Some(Exception::GeneralProtection));
+        }
+    }
+}
+
+#[test]
+fn caches_are_flushed_in_the_place_of_invd() {
+    let mut cpu = cpu(&[Exit::CacheFlush]);
+    serve(&hypervisor(), &mut cpu, &mut Fetch::default());
+    assert_eq!((cpu.cache_flushes, cpu.rip), (1, 0x1003));
 }
 
 #[test]

@@ -278,6 +278,8 @@ pub struct FakeCpu {
     /// Physical registers that were written, in order.
     pub written_msrs: Vec<(u32, u64)>,
     pub barriers: usize,
+    pub xcr0: u64,
+    pub cache_flushes: usize,
 }
 
 /// A guest's.
@@ -385,6 +387,12 @@ impl Cpu for FakeCpu {
     }
     fn prediction_barrier(&mut self) {
         self.barriers += 1;
+    }
+    fn set_xcr0(&mut self, value: u64) {
+        self.xcr0 = value;
+    }
+    fn flush_caches(&mut self) {
+        self.cache_flushes += 1;
     }
 }
 

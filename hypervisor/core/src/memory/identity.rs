@@ -18,18 +18,14 @@ pub struct IdentityTables {
 
 impl IdentityTables {
     /// Maps everything below 512 GiB except the `hidden` ranges.
-    pub fn new<H: Hal>(
-        memory: &H::Memory,
-        hidden: &[Range<u64>],
-        gigabyte_pages: bool,
-    ) -> Option<Self> {
+    pub fn new<H: Hal>(hal: &H, hidden: &[Range<u64>], gigabyte_pages: bool) -> Option<Self> {
         let tables = Self {
-            root: memory.allocate_page()?,
+            root: hal.memory().allocate_page()?,
             gigabyte_pages,
         };
         let mut at = 0;
         while at < EAGER_END {
-            tables.map_gigabyte::<H>(memory, hidden, at)?;
+            tables.map_gigabyte(hal, hidden, at)?;
             at += 1 << 30;
         }
         Some(tables)
@@ -42,17 +38,12 @@ impl IdentityTables {
 
     /// Maps the gigabyte around `address`. `None`: out of pages, or no table reaches there. Mapping
     /// twice changes nothing.
-    pub fn map_gigabyte<H: Hal>(
-        &self,
-        memory: &H::Memory,
-        hidden: &[Range<u64>],
-        address: u64,
-    ) -> Option<()> {
+    pub fn map_gigabyte<H: Hal>(&self, hal: &H, hidden: &[Range<u64>], address: u64) -> Option<()> {
         if address >= ADDRESS_END {
             return None;
         }
-        self.fill::<H>(
-            memory,
+        self.fill(
+            hal,
             hidden,
             self.root,
             4,
@@ -64,13 +55,14 @@ impl IdentityTables {
     /// Fills the entries of `table` at `level` for `[address, address + length)`.
     fn fill<H: Hal>(
         &self,
-        memory: &H::Memory,
+        hal: &H,
         hidden: &[Range<u64>],
         table: Hpa,
         level: u32,
         address: u64,
         length: u64,
     ) -> Option<()> {
+        let memory = hal.memory();
         let size = 1u64 << (12 + 9 * (level - 1));
         let mut at = address;
         while at < address + length {
@@ -78,15 +70,13 @@ impl IdentityTables {
             let overlaps = |r: &Range<u64>| r.start < at + size && at < r.end;
             let touched = hidden.iter().any(|r| !r.is_empty() && overlaps(r));
             let page_exists = level == 1 || level == 2 || level == 3 && self.gigabyte_pages;
-            if page_exists && !touched {
-                word.store(
-                    H::nested_entry(NestedEntry::Page {
-                        address: Hpa(at),
-                        writable: true,
-                        level,
-                    }),
-                    Relaxed,
-                );
+            let page = if page_exists && !touched {
+                hal.identity_entry(Hpa(at), level)
+            } else {
+                None
+            };
+            if let Some(entry) = page {
+                word.store(entry, Relaxed);
             } else if level > 1 {
                 let next = match H::decode_nested_entry(word.load(Relaxed), level) {
                     Some(NestedEntry::Table(next)) => next,
@@ -96,7 +86,7 @@ impl IdentityTables {
                         next
                     }
                 };
-                self.fill::<H>(memory, hidden, next, level - 1, at, length.min(size))?;
+                self.fill(hal, hidden, next, level - 1, at, length.min(size))?;
             }
             at += size;
         }
@@ -127,9 +117,10 @@ mod tests {
     #[test]
     fn everything_is_where_it_is_but_the_hidden_ranges() {
         for gigabyte_pages in [true, false] {
-            let memory = FakeMemory::leaked(600, 1);
+            let hal = FakeHal::leaked(600, 1);
+            let memory = hal.memory;
             let hidden = [0x4012_3000..0x4012_5000, 0x8000_0000..0x8040_0000, 0..0];
-            let tables = IdentityTables::new::<FakeHal>(&memory, &hidden, gigabyte_pages).unwrap();
+            let tables = IdentityTables::new(hal, &hidden, gigabyte_pages).unwrap();
             for address in [
                 0,
                 0xfee0_0000,
@@ -151,16 +142,14 @@ mod tests {
                 assert_eq!(leaf(memory, tables.root(), address), None, "{address:#x}");
             }
             assert_eq!(leaf(memory, tables.root(), EAGER_END), None);
-            tables
-                .map_gigabyte::<FakeHal>(&memory, &hidden, EAGER_END + 5)
-                .unwrap();
+            tables.map_gigabyte(hal, &hidden, EAGER_END + 5).unwrap();
             assert_eq!(
                 leaf(memory, tables.root(), EAGER_END + 0x1234),
                 Some(EAGER_END + 0x1234)
             );
             // Tables of four levels would take these for addresses 48 bits lower.
             for address in [ADDRESS_END, ADDRESS_END + 0x8000_0000, u64::MAX] {
-                let mapped = tables.map_gigabyte::<FakeHal>(&memory, &hidden, address);
+                let mapped = tables.map_gigabyte(hal, &hidden, address);
                 assert_eq!(mapped, None, "{address:#x}");
             }
             assert_eq!(leaf(memory, tables.root(), 0), Some(0));

@@ -3,4 +3,5 @@
 pub mod frames;
 pub mod identity;
 pub mod nested;
+pub mod types;
 pub mod walk;

@@ -87,6 +87,9 @@ pub enum Answer {
     Ignore,
     /// The physical register is read or written.
     Physical,
+    /// The same without an exit, where reads and writes can be told apart; on a vendor whose table
+    /// has it they can.
+    Direct,
     /// EFER without the bits of the hypervisor; only defined bits may be written.
     Efer,
     /// Written physically if all bits but those of this mask are as they are now; else #GP.
@@ -156,13 +159,29 @@ const SVM: [InterceptedMsr; 6] = [
     },
 ];
 
-const VMX: [InterceptedMsr; 5] = [
+/// Memory type registers: the nested tables copy them at start, so they stay as they are. The kernel
+/// writes them back as it found them, with types switched off meanwhile: neither may fault.
+const fn memory_types(first: u32, last: u32) -> InterceptedMsr {
+    InterceptedMsr {
+        first,
+        last,
+        read: Answer::Direct,
+        write: Answer::Ignore,
+    }
+}
+
+const VMX: [InterceptedMsr; 10] = [
     COMMON[0],
     // FEATURE_CONTROL
     one(0x3a, Answer::Value(FEATURE_CONTROL_OFF), Answer::Fault),
     // Microcode trigger; SMM monitor.
     one(0x79, Answer::Fault, Answer::Ignore),
     one(0x9b, Answer::Fault, Answer::Fault),
+    memory_types(0x200, 0x21f),
+    memory_types(0x250, 0x250),
+    memory_types(0x258, 0x259),
+    memory_types(0x268, 0x26f),
+    memory_types(0x2ff, 0x2ff),
     // VMX capabilities.
     InterceptedMsr {
         first: 0x480,
@@ -307,6 +326,13 @@ mod tests {
             row(Vendor::Vmx, 0x48a),
             Some((Answer::Fault, Answer::Fault))
         );
+        for msr in [0x200, 0x20f, 0x250, 0x26f, 0x2ff] {
+            assert_eq!(
+                row(Vendor::Vmx, msr),
+                Some((Answer::Direct, Answer::Ignore)),
+                "{msr:#x}"
+            );
+        }
         for (vendor, msr) in [
             (Vendor::Svm, 0x10),
             (Vendor::Svm, 0x48),

@@ -47,6 +47,24 @@ pub fn check_xcr0(value: u64, supported: u64) -> Result<u64, GeneralProtection> 
     }
 }
 
+/// Bound registers and their configuration: both or none.
+const MPX: u64 = 3 << 3;
+/// Tile configuration and data: both or none.
+const AMX: u64 = 3 << 17;
+
+/// May the control domain's XCR0 become `value`? It may have all that the CPU has.
+pub fn check_control_domain_xcr0(
+    value: u64,
+    host: &impl Fn(u32, u32) -> [u32; 4],
+) -> Result<u64, GeneralProtection> {
+    let [low, _, _, high] = host(0xd, 0);
+    let halved = |pair| value & pair != 0 && value & pair != pair;
+    if halved(MPX) || halved(AMX) {
+        return Err(GeneralProtection);
+    }
+    check_xcr0(value, u64::from(high) << 32 | u64::from(low))
+}
+
 /// Bytes of an XSAVE image of `components` in the standard format.
 pub fn standard_bytes(components: u64, host: &impl Fn(u32, u32) -> [u32; 4]) -> u32 {
     (2..63)
@@ -138,6 +156,21 @@ mod tests {
             assert_eq!(check_xcr0(bad, 0x2e7), Err(GeneralProtection), "{bad:#x}");
         }
         assert_eq!(check_xcr0(7, 3), Err(GeneralProtection), "not on this CPU");
+    }
+
+    #[test]
+    fn the_control_domain_may_have_all_that_is_there() {
+        for good in [1, 3, 0xe7, 0x2e7, 0x602e7, 3 | 3 << 17] {
+            assert_eq!(
+                check_control_domain_xcr0(good, &host),
+                Ok(good),
+                "{good:#x}"
+            );
+        }
+        for bad in [0, 5, 3 | 1 << 17, 3 | 1 << 18, 3 | 3 << 3, 3 | 1 << 11] {
+            let checked = check_control_domain_xcr0(bad, &host);
+            assert_eq!(checked, Err(GeneralProtection), "{bad:#x}");
+        }
     }
 
     #[test]

@@ -3,31 +3,24 @@
 //! Its normal life costs no exits: it has all ports, nearly all model-specific registers, and gets
 //! its interrupts directly.
 
-use super::features::{self, Features};
+use super::features::Features;
 use super::state::Processor;
-use super::tags::{self, Tags};
 use super::vmcb::{Vmcb, VmcbSegment, exit, misc1, misc2};
 use super::{Svm, exits};
 use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_NXE, EFER_SVME};
-use crate::extended::{Components, ControlImage};
 use crate::handoff::{BOOT_CS, BOOT_DS, EntryState};
+use crate::machine::{Arrival, Machine};
 use crate::memory::PoolBox;
-use hypervisor_core::hal::{Cpu, Exit, Hpa};
+use crate::tags::{self, Tags};
+use crate::unswitched::HostState;
+use hypervisor_core::hal::{Cpu, Exit};
 
 /// What a physical CPU keeps besides the control domain's registers.
 pub struct Host {
     pub index: usize,
     pub tags: Tags,
-    pub components: Components,
-    /// The control domain's extended state and registers while a guest is attached.
-    pub extended: PoolBox<ControlImage>,
-    pub xcr0: u64,
-    pub debug_registers: [u64; 4],
-    pub tsc_aux: u64,
-    pub has_tsc_aux: bool,
-    pub has_prediction_barrier: bool,
-    /// The guest's processor that ran here last: another one gets a prediction barrier.
-    pub last_guest: u64,
+    /// The control domain's state while a guest is attached.
+    pub unswitched: HostState,
     /// Another CPU is reporting a crash: this one is to stop.
     crash_under_way: fn() -> bool,
 }
@@ -40,27 +33,24 @@ pub const NESTED_PAGING: u64 = 1;
 /// TLB_CONTROL: flush everything (APM vol. 2 §15.16.2).
 pub const FLUSH_ALL: u32 = 1;
 
-/// Puts this CPU under the hypervisor: SVM on, the control domain's processor in the state `entry`
-/// over the nested tables at `root`.
+/// Puts this CPU under the hypervisor: SVM on, the control domain's processor in the state of its
+/// entry.
 ///
 /// # Safety
-/// 1. Called once on each CPU, on the host page tables, with interrupts off.
-/// 2. `root` maps no memory of the hypervisor.
-/// 3. `features` comes from [`features::check`] on this CPU.
+/// Those of [`Extension::start`](crate::machine::Extension::start).
 pub unsafe fn start(
-    svm: &'static Svm,
-    index: usize,
-    features: Features,
-    root: Hpa,
-    entry: &EntryState,
-    crash_under_way: fn() -> bool,
+    machine: &'static Machine<Svm>,
+    features: &Features,
+    arrival: &Arrival<'_>,
 ) -> Option<PoolBox<SvmCpu>> {
-    let pool = svm.memory.pool();
+    let Arrival { index, entry, .. } = *arrival;
+    let svm = &machine.extension;
+    let pool = machine.memory.pool();
     let save_area = pool.allocate(1)?;
     // SAFETY: XSAVE exists by (3); first thing on this CPU by (1).
     unsafe { cpu::prepare() };
     // SAFETY: (3); the page was allocated for this.
-    unsafe { features::enable(save_area) };
+    unsafe { super::features::enable(save_area) };
 
     let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
     vmcb.intercept_misc1 =
@@ -71,24 +61,14 @@ pub unsafe fn start(
     vmcb.asid = tags::CONTROL_DOMAIN;
     vmcb.tlb_control = FLUSH_ALL;
     vmcb.nested_control = NESTED_PAGING;
-    vmcb.nested_cr3 = root.0;
+    vmcb.nested_cr3 = arrival.root.0;
     enter_long_mode(&mut vmcb, entry);
 
-    let extended_features = cpu::cpuid(0x8000_0001, 0)[3];
-    let has_tsc_aux = extended_features & 1 << 27 != 0;
     let host = Host {
         index,
         tags: Tags::new(index, features.tags),
-        components: svm.extended,
-        extended: PoolBox::new(pool, ControlImage::initial())?,
-        xcr0: cpu::xgetbv(),
-        debug_registers: [0; 4],
-        tsc_aux: 0,
-        has_tsc_aux,
-        has_prediction_barrier: cpu::cpuid(0x8000_0000, 0)[0] >= 0x8000_0008
-            && cpu::cpuid(0x8000_0008, 0)[1] & 1 << 12 != 0,
-        last_guest: 0,
-        crash_under_way,
+        unswitched: HostState::new(pool, machine.components)?,
+        crash_under_way: arrival.crash_under_way,
     };
     let mut registers = [0; 16];
     registers[6] = entry.rsi;
@@ -191,31 +171,23 @@ impl Cpu for SvmCpu {
     }
 
     fn read_msr(&self, register: u32) -> Option<u64> {
-        // SAFETY: the local APIC's base register exists on every 64-bit CPU.
-        (register == cpu::msr::APIC_BASE).then(|| unsafe { cpu::rdmsr(register) })
+        (register == cpu::msr::APIC_BASE).then(cpu::apic_base)
     }
 
     fn write_msr(&mut self, register: u32, value: u64) -> bool {
-        // The manual's mode transitions (SDM vol. 3 figure 11-27): all else would fault here.
-        const MODE: u64 = 3 << 10;
-        let Some(old) = self.read_msr(register) else {
-            return false;
-        };
-        let legal = matches!((old & MODE, value & MODE), (a, b) if a == b || b == 0 || a == 0x800 && b == 0xc00 || a == 0 && b == 0x800);
-        let x2apic_exists = cpu::cpuid(1, 0)[2] & 1 << 21 != 0;
-        if !legal || value & 0x400 != 0 && !x2apic_exists {
-            return false;
-        }
-        // SAFETY: the register exists, the caller changes mode bits alone, and the transition is
-        // a legal one.
-        unsafe { cpu::wrmsr(register, value) };
-        true
+        register == cpu::msr::APIC_BASE && cpu::set_apic_base(value)
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        // SAFETY: the caller checked the value; XCR0 is the control domain's here.
+        unsafe { cpu::xsetbv(value) };
+    }
+
+    fn flush_caches(&mut self) {
+        cpu::write_back_and_invalidate_caches();
     }
 
     fn prediction_barrier(&mut self) {
-        if self.role.has_prediction_barrier {
-            // SAFETY: CPUID says that the register exists; 1 is its only command.
-            unsafe { cpu::wrmsr(cpu::msr::PRED_CMD, 1) };
-        }
+        self.role.unswitched.prediction_barrier();
     }
 }

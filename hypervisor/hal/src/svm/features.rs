@@ -13,6 +13,18 @@ pub struct Features {
     pub gigabyte_pages: bool,
 }
 
+impl core::fmt::Display for Features {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let next_rip = if self.next_rip { ", next RIP" } else { "" };
+        let gigabyte_pages = if self.gigabyte_pages {
+            ", 1 GiB pages"
+        } else {
+            ""
+        };
+        write!(f, "SVM with {} tags{next_rip}{gigabyte_pages}", self.tags)
+    }
+}
+
 /// Why this CPU can't run the hypervisor, and what a person can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -57,12 +69,8 @@ pub fn check() -> Result<Features, Missing> {
     }
     // SAFETY: VM_CR exists on every CPU with SVM.
     let vm_cr = unsafe { cpu::rdmsr(msr::VM_CR) };
-    if vm_cr & VM_CR_SVMDIS != 0 {
-        if vm_cr & VM_CR_LOCK != 0 {
-            return Err(Missing::DisabledByFirmware);
-        }
-        // SAFETY: not locked, so the bit may be cleared; nothing else depends on it.
-        unsafe { cpu::wrmsr(msr::VM_CR, vm_cr & !VM_CR_SVMDIS) };
+    if vm_cr & VM_CR_SVMDIS != 0 && vm_cr & VM_CR_LOCK != 0 {
+        return Err(Missing::DisabledByFirmware);
     }
     Ok(Features {
         tags,
@@ -76,8 +84,13 @@ pub fn check() -> Result<Features, Missing> {
 /// # Safety
 /// [`check`] succeeded here; `host_save_area` is a page that is used for nothing else.
 pub unsafe fn enable(host_save_area: u64) {
-    // SAFETY: both registers exist with SVM; the page is the CPU's from now on.
+    // SAFETY: the registers exist with SVM, and VM_CR is not locked if it disables (`check`); the page
+    // is the CPU's from now on.
     unsafe {
+        let vm_cr = cpu::rdmsr(msr::VM_CR);
+        if vm_cr & VM_CR_SVMDIS != 0 {
+            cpu::wrmsr(msr::VM_CR, vm_cr & !VM_CR_SVMDIS);
+        }
         cpu::wrmsr(msr::EFER, cpu::rdmsr(msr::EFER) | EFER_SVME);
         cpu::wrmsr(msr::VM_HSAVE_PA, host_save_area);
         // From here on interrupts wait until something of ours runs; see the module's top.

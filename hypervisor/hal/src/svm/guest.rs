@@ -2,29 +2,22 @@
 
 use super::control::{FLUSH_ALL, NESTED_PAGING, SvmCpu};
 use super::state::{Processor, event};
-use super::tags::Tag;
 use super::vmcb::{Vmcb, VmcbSegment, exit, misc1, misc2, misc3};
 use super::{Svm, exits, switch};
-use crate::cpu::{self, EFER_LMA, EFER_SVME, msr};
-use crate::extended::{self, GuestImage};
+use crate::cpu::{self, EFER_LMA, EFER_SVME};
+use crate::machine::Machine;
 use crate::memory::PoolBox;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::tags::Tag;
+use crate::unswitched::GuestState;
+use core::sync::atomic::AtomicU64;
 use hypervisor_abi::Registers;
 use hypervisor_core::hal::{Exit, Hpa, Vcpu};
-use hypervisor_core::policy::xstate::check_xcr0;
 
 /// What a guest's processor has besides VMCB and general registers.
 pub struct Guest {
-    /// Never 0, and never another's, not even when its memory comes back as a new machine's.
-    identity: u64,
-    extended: PoolBox<GuestImage>,
-    components: u64,
-    xcr0: u64,
-    debug_registers: [u64; 4],
-    tsc_aux: u64,
+    unswitched: GuestState,
     tag: Tag,
     flush: bool,
-    attached: bool,
     /// An NMI is being handled: no other until IRET.
     nmi_masked: bool,
     /// An interrupt was handed to the CPU as a virtual one, and the guest has not taken it yet.
@@ -52,8 +45,9 @@ const RFLAGS_IF: u64 = 1 << 9;
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
 impl SvmVcpu {
-    pub fn create(svm: &'static Svm, root: Hpa, tsc_offset: u64) -> Option<Self> {
-        let pool = svm.memory.pool();
+    pub fn create(machine: &'static Machine<Svm>, root: Hpa, tsc_offset: u64) -> Option<Self> {
+        let svm = &machine.extension;
+        let pool = machine.memory.pool();
         let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
         vmcb.intercept_exceptions = EXCEPTIONS;
         vmcb.intercept_misc1 = misc1::INTR
@@ -81,17 +75,10 @@ impl SvmVcpu {
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_control = NESTED_PAGING;
         vmcb.nested_cr3 = root.0;
-        static CREATED: AtomicU64 = AtomicU64::new(1);
         let role = Guest {
-            identity: CREATED.fetch_add(1, Relaxed),
-            extended: PoolBox::new(pool, GuestImage::initial())?,
-            components: svm.extended.guest,
-            xcr0: 1,
-            debug_registers: [0; 4],
-            tsc_aux: 0,
+            unswitched: GuestState::new(pool, machine.components.guest)?,
             tag: Tag::default(),
             flush: false,
-            attached: false,
             nmi_masked: false,
             interrupt_requested: false,
         };
@@ -109,67 +96,17 @@ impl SvmVcpu {
 
 impl Vcpu<SvmCpu> for SvmVcpu {
     fn attach(&mut self, cpu: &mut SvmCpu) {
-        let guest = self;
-        let host = &mut cpu.role;
         switch::vmsave(&mut cpu.vmcb);
         // SAFETY: the guest runs next, or `detach` loads the control domain's again.
-        unsafe { switch::vmload(&guest.vmcb) };
-        host.xcr0 = cpu::xgetbv();
-        // SAFETY: `components.all` is what CPUID allows in XCR0 here and what the control image
-        // holds; the guest's image holds `components`, and was written by `save`, `initial` or
-        // `load_from`; `xcr0` was checked by `set_xcr0`.
-        unsafe {
-            if host.xcr0 != host.components.all {
-                cpu::xsetbv(host.components.all);
-            }
-            extended::save(&mut host.extended, host.components.all);
-            extended::restore(&guest.role.extended, guest.role.components);
-            if guest.role.xcr0 != host.components.all {
-                cpu::xsetbv(guest.role.xcr0);
-            }
-        }
-        host.debug_registers = cpu::read_debug_registers();
-        cpu::write_debug_registers(guest.role.debug_registers);
-        // SAFETY: both registers are there when the flags say so; any value of TSC_AUX is legal,
-        // and 1 is the barrier's only command.
-        unsafe {
-            if host.has_tsc_aux {
-                host.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
-                cpu::wrmsr(msr::TSC_AUX, guest.role.tsc_aux);
-            }
-            if host.has_prediction_barrier && host.last_guest != guest.role.identity {
-                cpu::wrmsr(msr::PRED_CMD, 1);
-            }
-        }
-        host.last_guest = guest.role.identity;
-        guest.role.attached = true;
+        unsafe { switch::vmload(&self.vmcb) };
+        self.role.unswitched.attach(&mut cpu.role.unswitched);
     }
 
     fn detach(&mut self, cpu: &mut SvmCpu) {
-        let guest = self;
-        let host = &mut cpu.role;
-        // SAFETY: as in `attach`.
-        unsafe {
-            if host.has_tsc_aux {
-                guest.role.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
-                cpu::wrmsr(msr::TSC_AUX, host.tsc_aux);
-            }
-            guest.role.debug_registers = cpu::read_debug_registers();
-            cpu::write_debug_registers(host.debug_registers);
-            guest.role.xcr0 = cpu::xgetbv();
-            if guest.role.xcr0 != host.components.all {
-                cpu::xsetbv(host.components.all);
-            }
-            extended::save(&mut guest.role.extended, guest.role.components);
-            extended::restore(&host.extended, host.components.all);
-            if host.xcr0 != host.components.all {
-                cpu::xsetbv(host.xcr0);
-            }
-        }
-        switch::vmsave(&mut guest.vmcb);
+        self.role.unswitched.detach(&mut cpu.role.unswitched);
+        switch::vmsave(&mut self.vmcb);
         // SAFETY: the control domain runs next.
         unsafe { switch::vmload(&cpu.vmcb) };
-        guest.role.attached = false;
     }
 
     fn enter(&mut self, cpu: &mut SvmCpu) -> Exit {
@@ -178,7 +115,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             let (tag, flush_all) = cpu.role.tags.take();
             guest.role.tag = tag;
             guest.role.flush = false;
-            guest.vmcb.asid = tag.asid;
+            guest.vmcb.asid = tag.number;
             if flush_all {
                 guest.vmcb.tlb_control = FLUSH_ALL;
             }
@@ -231,8 +168,8 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             cr4: v.cr4,
             cr8: u64::from(self.task_priority()),
             efer: v.efer & !EFER_SVME,
-            xcr0: self.role.xcr0,
-            dr: self.role.debug_registers,
+            xcr0: self.role.unswitched.xcr0(),
+            dr: self.role.unswitched.debug_registers,
             dr6: v.dr6,
             dr7: v.dr7,
             star: v.star,
@@ -253,7 +190,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             return false;
         }
         let guest = self;
-        if r.xcr0 != guest.role.xcr0 && check_xcr0(r.xcr0, guest.role.components).is_err() {
+        if !guest.role.unswitched.takes_xcr0(r.xcr0) {
             return false;
         }
         guest.registers = r.gpr;
@@ -272,8 +209,8 @@ impl Vcpu<SvmCpu> for SvmVcpu {
         v.sysenter = r.sysenter;
         v.guest_pat = r.pat;
         v.interrupt_shadow = v.interrupt_shadow & !1 | r.interrupt_shadow & 1;
-        guest.role.xcr0 = r.xcr0;
-        guest.role.debug_registers = r.dr;
+        guest.role.unswitched.set_xcr0(r.xcr0);
+        guest.role.unswitched.debug_registers = r.dr;
         guest.role.flush = true;
         guest.set_task_priority(r.cr8 as u8);
         true
@@ -365,21 +302,11 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn xcr0(&self) -> u64 {
-        // Not every implementation intercepts XSETBV (QEMU 7.2 does not): the CPU knows best.
-        if self.role.attached {
-            cpu::xgetbv()
-        } else {
-            self.role.xcr0
-        }
+        self.role.unswitched.xcr0()
     }
 
     fn set_xcr0(&mut self, value: u64) {
-        self.role.xcr0 = value;
-        if self.role.attached {
-            // SAFETY: the caller checked the value against what this CPU has; XCR0 is the guest's
-            // while it is attached.
-            unsafe { cpu::xsetbv(value) };
-        }
+        self.role.unswitched.set_xcr0(value);
     }
 
     fn set_pat(&mut self, value: u64) {
@@ -391,12 +318,11 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn extended_state(&self) -> &[AtomicU64] {
-        self.role.extended.words()
+        self.role.unswitched.extended()
     }
 
     fn set_extended_state(&mut self, image: &[AtomicU64]) {
-        let components = self.role.components;
-        self.role.extended.load_from(image, components);
+        self.role.unswitched.set_extended(image);
     }
 }
 
@@ -472,7 +398,7 @@ impl SvmVcpu {
         self.registers = [0; 16];
         // Family, model and stepping, as after a real reset.
         self.registers[2] = u64::from(cpu::cpuid(1, 0)[0]);
-        self.role.debug_registers = [0; 4];
+        self.role.unswitched.debug_registers = [0; 4];
         self.role.nmi_masked = false;
         self.role.interrupt_requested = false;
         self.role.flush = true;

@@ -8,7 +8,7 @@
 //! `vmx` mirrors these files name for name:
 //! `features` what the CPU must have · `control` the control domain on one CPU · `guest` a guest's
 //! processor · `state` what both share · `switch` the world switch · `exits` its reasons ·
-//! `permissions` port and MSR bitmaps · `tables` nested tables' entries · `tags` TLB tags.
+//! `permissions` port and MSR bitmaps · `tables` nested tables' entries.
 
 mod control;
 mod exits;
@@ -18,68 +18,56 @@ mod permissions;
 mod state;
 mod switch;
 mod tables;
-mod tags;
 mod vmcb;
 
-use crate::cpu;
-use crate::entropy::Entropy;
-use crate::memory::PhysicalMemory;
+use crate::machine::{Arrival, Extension, Machine};
+use crate::memory::{PhysicalMemory, PoolBox};
+use crate::start::Shared;
+use features::{Features, Missing};
 use hypervisor_abi::Vendor;
-use hypervisor_core::hal::{Hal, Hpa, NestedEntry};
+use hypervisor_core::hal::{Hpa, NestedEntry};
 use permissions::Permissions;
+use spin::Once;
 
-pub use control::start;
-
-/// This vendor's machine.
+/// This vendor's extension: what all CPUs share.
 pub struct Svm {
-    memory: &'static PhysicalMemory,
-    entropy: Entropy,
-    cpu_count: usize,
     permissions: Permissions,
-    extended: crate::extended::Components,
 }
 
-impl Svm {
-    /// The machine; `None` when the pool can't hold its permission maps.
-    pub fn new(memory: &'static PhysicalMemory, seed: [u8; 32], cpu_count: usize) -> Option<Self> {
-        Some(Self {
-            memory,
-            entropy: Entropy::new(seed),
-            cpu_count,
-            permissions: Permissions::new(memory)?,
-            extended: crate::extended::Components::of_this_cpu(),
-        })
-    }
-}
-
-impl Hal for Svm {
-    type Memory = &'static PhysicalMemory;
+impl Extension for Svm {
+    const VENDOR: Vendor = Vendor::Svm;
     type Cpu = control::SvmCpu;
     type Vcpu = guest::SvmVcpu;
-    const VENDOR: Vendor = Vendor::Svm;
+    type Features = Features;
+    type Missing = Missing;
 
-    fn memory(&self) -> &Self::Memory {
-        &self.memory
+    fn check() -> Result<Features, Missing> {
+        features::check()
     }
 
-    fn tsc(&self) -> u64 {
-        cpu::rdtsc()
+    fn gigabyte_pages(features: &Features) -> bool {
+        features.gigabyte_pages
     }
 
-    fn random(&self) -> u64 {
-        self.entropy.next()
+    fn new(memory: &'static PhysicalMemory, _: &Features) -> Option<Self> {
+        Some(Self {
+            permissions: Permissions::new(memory)?,
+        })
     }
 
-    fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
-        cpu::cpuid(leaf, subleaf)
+    /// # Safety
+    /// Those of [`Extension::start`].
+    unsafe fn start(
+        machine: &'static Machine<Self>,
+        features: &Features,
+        arrival: &Arrival<'_>,
+    ) -> Option<PoolBox<Self::Cpu>> {
+        // SAFETY: the caller's.
+        unsafe { control::start(machine, features, arrival) }
     }
 
-    fn cpu_count(&self) -> usize {
-        self.cpu_count
-    }
-
-    fn new_vcpu(&'static self, root: Hpa, tsc_offset: u64) -> Option<Self::Vcpu> {
-        guest::SvmVcpu::create(self, root, tsc_offset)
+    fn new_vcpu(machine: &'static Machine<Self>, root: Hpa, tsc_offset: u64) -> Option<Self::Vcpu> {
+        guest::SvmVcpu::create(machine, root, tsc_offset)
     }
 
     fn nested_entry(entry: NestedEntry) -> u64 {
@@ -88,5 +76,19 @@ impl Hal for Svm {
 
     fn decode_nested_entry(value: u64, level: u32) -> Option<NestedEntry> {
         tables::decode(value, level)
+    }
+
+    fn identity_entry(&self, address: Hpa, level: u32) -> Option<u64> {
+        // The memory type registers work below nested tables too.
+        Some(tables::encode(NestedEntry::Page {
+            address,
+            writable: true,
+            level,
+        }))
+    }
+
+    fn shared() -> &'static Once<Shared<Self>> {
+        static SHARED: Once<Shared<Svm>> = Once::new();
+        &SHARED
     }
 }

@@ -1,7 +1,7 @@
-//! TLB tags (ASIDs): one per CPU, guest processor and generation of its translations.
+//! TLB tags (ASIDs of AMD, VPIDs of Intel): one per CPU, guest processor and generation of its translations.
 //!
 //! A tag is never reused before all tags of the CPU were flushed, so taking a new tag *is* the
-//! flush. This needs no flush-by-ASID, and it is right on a CPU that ignores tags.
+//! flush. This needs no flush by tag, and it is right on a CPU that ignores tags.
 
 /// The tags of one CPU. 0 is the host's, 1 the control domain's.
 pub struct Tags {
@@ -16,14 +16,14 @@ pub struct Tags {
 pub struct Tag {
     cpu: u32,
     epoch: u64,
-    pub asid: u32,
+    pub number: u32,
 }
 
 /// The control domain's tag.
 pub const CONTROL_DOMAIN: u32 = 1;
 
 impl Tags {
-    /// `count` tags exist on CPU `cpu` (CPUID 8000_000A EBX).
+    /// `count` tags exist on CPU `cpu` (AMD: CPUID 8000_000A EBX; Intel: 65536).
     pub fn new(cpu: usize, count: u32) -> Self {
         Self {
             cpu: cpu as u32,
@@ -45,13 +45,13 @@ impl Tags {
             self.epoch += 1;
             self.next = CONTROL_DOMAIN + 1;
         }
-        let asid = self.next;
+        let number = self.next;
         self.next += 1;
         (
             Tag {
                 cpu: self.cpu,
                 epoch: self.epoch,
-                asid,
+                number,
             },
             wrapped,
         )
@@ -71,9 +71,9 @@ mod tests {
             if flush {
                 live.clear();
             }
-            assert!(tag.asid > CONTROL_DOMAIN && tag.asid < 16);
-            assert!(!live.contains(&tag.asid));
-            live.push(tag.asid);
+            assert!(tag.number > CONTROL_DOMAIN && tag.number < 16);
+            assert!(!live.contains(&tag.number));
+            live.push(tag.number);
             assert!(tags.holds(tag));
         }
     }

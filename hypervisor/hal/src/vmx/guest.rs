@@ -1,0 +1,402 @@
+//! A guest's processor.
+
+use super::control::VmxCpu;
+use super::control_registers::ControlRegister;
+use super::controls::primary;
+use super::registers::{self, Exchanged};
+use super::state::Processor;
+use super::vmcs::{Field, Vmcs, event, interruptibility, reason};
+use super::{Vmx, exits, nmi, switch, tables};
+use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_NXE};
+use crate::machine::Machine;
+use crate::memory::PoolBox;
+use crate::tags::Tag;
+use crate::unswitched::GuestState;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use hypervisor_abi::Registers;
+use hypervisor_core::hal::{Exit, Hpa, State, Vcpu};
+
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
+/// [`Field::PENDING_DEBUG`]: a single step is due.
+const PENDING_SINGLE_STEP: u64 = 1 << 14;
+/// EFER: SCE, LME, LMA, NXE; all else is not the guest's.
+const EFER_OF_GUESTS: u64 = 1 | EFER_LME | EFER_LMA | EFER_NXE;
+const DEBUG_EXCEPTION: u8 = 1;
+const ALIGNMENT_CHECK: u8 = 17;
+const MACHINE_CHECK: u8 = 18;
+/// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
+const EXCEPTIONS: u64 = 1 << DEBUG_EXCEPTION | 1 << ALIGNMENT_CHECK | 1 << MACHINE_CHECK;
+
+/// The page in which the CPU keeps the task priority (SDM vol. 3 §30.1.1).
+#[repr(C, align(4096))]
+struct ApicPage([AtomicU32; 1024]);
+
+impl ApicPage {
+    const PRIORITY: usize = 0x80 / 4;
+
+    /// Priority class, 0 to 15.
+    fn task_priority(&self) -> u8 {
+        (self.0[Self::PRIORITY].load(Relaxed) >> 4) as u8 & 15
+    }
+
+    fn set_task_priority(&self, class: u8) {
+        self.0[Self::PRIORITY].store(u32::from(class & 15) << 4, Relaxed);
+    }
+}
+
+/// What a guest's processor has besides VMCS and general registers.
+pub struct Guest {
+    unswitched: GuestState,
+    exchanged: Exchanged,
+    apic_page: PoolBox<ApicPage>,
+    ept_pointer: u64,
+    tag: Tag,
+    flush: bool,
+    attached: bool,
+    /// The CPU whose host state the VMCS has.
+    host_cpu: Option<usize>,
+    /// Priority class of an interrupt that waits.
+    window: Option<u8>,
+    nmi_waits: bool,
+    primary_at_rest: u32,
+    /// What the VMCS has of these.
+    primary: u32,
+    tpr_threshold: u8,
+}
+
+/// A guest's processor under VMX.
+pub type VmxVcpu = Processor<Guest>;
+
+impl VmxVcpu {
+    pub fn create(machine: &'static Machine<Vmx>, root: Hpa, tsc_offset: u64) -> Option<Self> {
+        let Vmx {
+            features,
+            permissions,
+            ..
+        } = &machine.extension;
+        let pool = machine.memory.pool();
+        let apic_page = PoolBox::new(pool, ApicPage([const { AtomicU32::new(0) }; 1024]))?;
+        let mut vmcs = Vmcs::new(pool, features.revision)?;
+        let ept_pointer = tables::pointer(root);
+        vmcs.set_controls(&features.guest);
+        vmcs.with(|vmcs| {
+            for (field, value) in [
+                (Field::EXCEPTION_BITMAP, EXCEPTIONS),
+                (Field::MSR_BITMAP, permissions.guest_msrs),
+                (Field::VIRTUAL_APIC_PAGE, apic_page.physical()),
+                (Field::TPR_THRESHOLD, 0),
+                (Field::EPT_POINTER, ept_pointer),
+                (Field::TSC_OFFSET, tsc_offset),
+            ] {
+                vmcs.write(field, value);
+            }
+        });
+        let role = Guest {
+            unswitched: GuestState::new(pool, machine.components.guest)?,
+            exchanged: Exchanged::default(),
+            apic_page,
+            ept_pointer,
+            tag: Tag::default(),
+            flush: false,
+            attached: false,
+            host_cpu: None,
+            window: None,
+            nmi_waits: false,
+            primary_at_rest: features.guest.primary,
+            primary: features.guest.primary,
+            tpr_threshold: 0,
+        };
+        let mut vcpu = Processor {
+            vmcs,
+            registers: [0; 16],
+            event: None,
+            cr0: ControlRegister::cr0_of_guest(features.cr0.ones, features.cr0.allowed),
+            cr4: ControlRegister::cr4_of_guest(features.cr4.ones, features.cr4.allowed),
+            role,
+        };
+        vcpu.reset(None);
+        Some(vcpu)
+    }
+
+    /// A tag of this CPU, and no translation that is older than the wish to drop them.
+    fn take_tag(&mut self, cpu: &mut VmxCpu) {
+        let role = &mut self.role;
+        if !role.flush && cpu.role.tags.holds(role.tag) {
+            return;
+        }
+        let (tag, flush_all) = cpu.role.tags.take();
+        role.tag = tag;
+        role.flush = false;
+        if flush_all {
+            switch::invalidate_all();
+        } else {
+            // A new tag drops what leads from linear addresses. What leads from guest-physical ones
+            // has no tag: it goes by the tables' root (§29.4.1).
+            switch::invalidate_ept(role.ept_pointer);
+        }
+        self.vmcs.write(Field::VPID, tag.number.into());
+    }
+
+    /// Asks for the exits that what waits needs. An interrupt that only the task priority holds back
+    /// waits for that; any other for the flags.
+    fn ask_for_windows(&mut self) {
+        let role = &mut self.role;
+        let mut controls = role.primary_at_rest;
+        let mut threshold = 0;
+        match role.window {
+            Some(class) if class <= role.apic_page.task_priority() => threshold = class,
+            Some(_) => controls |= primary::INTERRUPT_WINDOW_EXITING,
+            None => {}
+        }
+        if role.nmi_waits {
+            controls |= primary::NMI_WINDOW_EXITING;
+        }
+        if threshold != role.tpr_threshold {
+            role.tpr_threshold = threshold;
+            self.vmcs.write(Field::TPR_THRESHOLD, threshold.into());
+        }
+        if controls != role.primary {
+            role.primary = controls;
+            self.vmcs.write(Field::PRIMARY_CONTROLS, controls.into());
+        }
+    }
+
+    /// An exception or NMI that exited. `None`: it was given back to the guest.
+    fn exception(&mut self, cpu: &mut VmxCpu) -> Option<Exit> {
+        let info = self.vmcs.read(Field::EXIT_EVENT) as u32;
+        match (info & event::TYPE, info as u8) {
+            (event::NMI, _) => {
+                cpu.role.nmi_pending = true;
+                Some(Exit::Interrupt)
+            }
+            (_, MACHINE_CHECK) => Some(Exit::MachineCheck),
+            (_, DEBUG_EXCEPTION) => {
+                // The exit left DR6 as it was; the qualification has what is new. Bit 16 is inverted.
+                const CAUSES: u64 = 0xf | 7 << 13;
+                const NOT_TRANSACTIONAL: u64 = 1 << 16;
+                let new = self.vmcs.read(Field::QUALIFICATION);
+                let [cr2, dr6] = cpu::read_fault_registers();
+                let dr6 = dr6 & !0xf | NOT_TRANSACTIONAL | new & CAUSES;
+                cpu::write_fault_registers([cr2, dr6]);
+                self.inject(event::EXCEPTION, DEBUG_EXCEPTION, None);
+                None
+            }
+            (_, ALIGNMENT_CHECK) => {
+                self.inject(event::EXCEPTION, ALIGNMENT_CHECK, Some(0));
+                None
+            }
+            _ => Some(exits::decode(reason::EXCEPTION_OR_NMI, |field| {
+                self.vmcs.read(field)
+            })),
+        }
+    }
+
+    /// Loads all registers that were found legal.
+    fn load_registers(&mut self, r: &Registers, exchanged: Exchanged) {
+        self.registers = r.gpr;
+        self.vmcs.with(|vmcs| {
+            registers::write(vmcs, r);
+            vmcs.write(Field::CR3, r.cr3);
+            // A shadow of STI is only legal with interrupts on; that of SS always.
+            let shadow = match (r.interrupt_shadow & 1, r.rflags & RFLAGS_IF) {
+                (0, _) => 0,
+                (_, 0) => 2,
+                _ => 1,
+            };
+            let kept = vmcs.read(Field::INTERRUPTIBILITY) & !interruptibility::SHADOW;
+            vmcs.write(Field::INTERRUPTIBILITY, kept | shadow);
+            let step = shadow != 0 && r.rflags & RFLAGS_TF != 0;
+            let pending = if step { PENDING_SINGLE_STEP } else { 0 };
+            vmcs.write(Field::PENDING_DEBUG, pending);
+        });
+        self.load_control_registers(r.cr0, r.cr4, r.efer);
+        if self.role.attached {
+            exchanged.load();
+        } else {
+            self.role.exchanged = exchanged;
+        }
+        self.role.flush = true;
+        self.set_task_priority(r.cr8 as u8);
+    }
+}
+
+impl Vcpu<VmxCpu> for VmxVcpu {
+    fn attach(&mut self, cpu: &mut VmxCpu) {
+        cpu.vmcs.shelve();
+        self.vmcs.load();
+        if self.role.host_cpu != Some(cpu.role.index) {
+            self.role.host_cpu = Some(cpu.role.index);
+            let state = cpu.role.state;
+            self.vmcs.with(|vmcs| state.write_to(vmcs));
+        }
+        self.role.unswitched.attach(&mut cpu.role.unswitched);
+        self.role.exchanged.swap();
+        self.role.attached = true;
+    }
+
+    fn detach(&mut self, cpu: &mut VmxCpu) {
+        self.role.attached = false;
+        self.role.exchanged.swap();
+        self.role.unswitched.detach(&mut cpu.role.unswitched);
+        self.vmcs.unload();
+        cpu.vmcs.load();
+    }
+
+    fn enter(&mut self, cpu: &mut VmxCpu) -> Exit {
+        self.take_tag(cpu);
+        loop {
+            self.ask_for_windows();
+            if nmi::is_waiting(cpu.role.index) {
+                return Exit::Interrupt;
+            }
+            // SAFETY: VMX is on on this CPU (`cpu` proves it), `attach` made the VMCS current with this
+            // CPU's host state; the nested tables map frames of the guest pool and overlay pages alone.
+            let exit_reason = unsafe { self.switch() };
+            match exit_reason {
+                reason::EXCEPTION_OR_NMI => {
+                    if let Some(exit) = self.exception(cpu) {
+                        return exit;
+                    }
+                }
+                reason::NMI_WINDOW => {
+                    // The handler may have asked for it behind our back.
+                    (self.role.primary, self.role.nmi_waits) = (0, false);
+                    return Exit::InterruptWindow;
+                }
+                reason::CONTROL_REGISTER if self.control_register_access() => {}
+                _ => return exits::decode(exit_reason, |field| self.vmcs.read(field)),
+            }
+        }
+    }
+
+    fn flush_translations(&mut self) {
+        self.role.flush = true;
+    }
+
+    fn registers(&self) -> Registers {
+        let paging = self.paging();
+        let mut r = Registers {
+            gpr: self.registers,
+            cr0: paging.cr0,
+            cr2: self.role.exchanged.cr2,
+            cr3: paging.cr3,
+            cr4: paging.cr4,
+            cr8: u64::from(self.task_priority()),
+            efer: paging.efer,
+            xcr0: self.role.unswitched.xcr0(),
+            dr: self.role.unswitched.debug_registers,
+            dr6: self.role.exchanged.dr6,
+            star: self.role.exchanged.star,
+            kernel_gs_base: self.role.exchanged.kernel_gs_base,
+            ..Default::default()
+        };
+        self.vmcs.with(|vmcs| {
+            registers::read(vmcs, &mut r);
+            let shadow = vmcs.read(Field::INTERRUPTIBILITY) & interruptibility::SHADOW;
+            r.interrupt_shadow = u64::from(shadow != 0);
+        });
+        r
+    }
+
+    fn set_registers(&mut self, r: &Registers) -> bool {
+        let legal = r.efer & !EFER_OF_GUESTS == 0
+            && r.cr0 >> 32 == 0
+            && r.cr8 <= 15
+            && r.dr7 >> 32 == 0
+            && self.role.unswitched.takes_xcr0(r.xcr0);
+        let Some(exchanged) = Exchanged::from_registers(r).filter(|_| legal) else {
+            return false;
+        };
+        self.load_registers(r, exchanged);
+        self.role.unswitched.set_xcr0(r.xcr0);
+        self.role.unswitched.debug_registers = r.dr;
+        true
+    }
+
+    fn interruptible(&self) -> bool {
+        self.event.is_none()
+            && self.vmcs.with(|vmcs| {
+                vmcs.read(Field::RFLAGS) & RFLAGS_IF != 0
+                    && vmcs.read(Field::INTERRUPTIBILITY) & interruptibility::SHADOW == 0
+            })
+    }
+
+    fn inject_interrupt(&mut self, vector: u8) {
+        self.inject(event::INTERRUPT, vector, None);
+    }
+
+    fn inject_nmi(&mut self) -> bool {
+        let blocked = interruptibility::SHADOW | interruptibility::NMI;
+        if self.event.is_some() || self.vmcs.read(Field::INTERRUPTIBILITY) & blocked != 0 {
+            self.role.nmi_waits = true;
+            return false;
+        }
+        self.inject(event::NMI, 2, None);
+        self.role.nmi_waits = false;
+        true
+    }
+
+    fn request_window(&mut self, priority_class: Option<u8>) {
+        self.role.window = priority_class;
+    }
+
+    fn task_priority(&self) -> u8 {
+        self.role.apic_page.task_priority()
+    }
+
+    fn set_task_priority(&mut self, cr8: u8) {
+        self.role.apic_page.set_task_priority(cr8);
+    }
+
+    fn reset(&mut self, startup: Option<u8>) {
+        let mut registers = registers::after_reset(startup);
+        registers.xcr0 = self.xcr0();
+        self.event = None;
+        self.role.nmi_waits = false;
+        self.vmcs.write(Field::INTERRUPTIBILITY, 0);
+        if let Some(exchanged) = Exchanged::from_registers(&registers) {
+            self.load_registers(&registers, exchanged);
+        }
+        self.role.unswitched.debug_registers = [0; 4];
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcs.read(Field::EFER)
+    }
+
+    fn set_efer(&mut self, value: u64) -> bool {
+        let old = self.efer();
+        let paging = self.paging().cr0 >> 31 & 1 != 0;
+        if value & !EFER_OF_GUESTS != 0 || paging && (value ^ old) & EFER_LME != 0 {
+            return false;
+        }
+        self.vmcs
+            .write(Field::EFER, value & !EFER_LMA | old & EFER_LMA);
+        true
+    }
+
+    fn xcr0(&self) -> u64 {
+        self.role.unswitched.xcr0()
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        self.role.unswitched.set_xcr0(value);
+    }
+
+    fn set_pat(&mut self, value: u64) {
+        self.vmcs.write(Field::PAT, value);
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcs.write(Field::TSC_OFFSET, offset);
+    }
+
+    fn extended_state(&self) -> &[AtomicU64] {
+        self.role.unswitched.extended()
+    }
+
+    fn set_extended_state(&mut self, image: &[AtomicU64]) {
+        self.role.unswitched.set_extended(image);
+    }
+}

@@ -1,0 +1,200 @@
+//! The world switch itself, and the instructions around it (SDM vol. 3 chapter 31).
+
+use super::vmcs::Field;
+use core::arch::{asm, global_asm};
+
+global_asm!(
+    // rdi = general registers in the order of their encoding, esi = not 0 to resume. RSP is switched
+    // by the VMCS. Answers 0 after an exit, 1 if nothing was entered.
+    ".global entente_vmx_enter",
+    "entente_vmx_enter:",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "push rdi",
+    "mov eax, {host_rsp}",
+    "vmwrite rax, rsp",
+    "test esi, esi",
+    "mov rax, [rdi]",
+    "mov rcx, [rdi + 8]",
+    "mov rdx, [rdi + 16]",
+    "mov rbx, [rdi + 24]",
+    "mov rbp, [rdi + 40]",
+    "mov rsi, [rdi + 48]",
+    "mov r8, [rdi + 64]",
+    "mov r9, [rdi + 72]",
+    "mov r10, [rdi + 80]",
+    "mov r11, [rdi + 88]",
+    "mov r12, [rdi + 96]",
+    "mov r13, [rdi + 104]",
+    "mov r14, [rdi + 112]",
+    "mov r15, [rdi + 120]",
+    "mov rdi, [rdi + 56]",
+    "jnz 2f",
+    "vmlaunch",
+    "jmp 3f",
+    "2:",
+    "vmresume",
+    "3:",
+    "pop rdi",
+    "mov eax, 1",
+    "jmp 4f",
+    ".global entente_vmx_exited",
+    "entente_vmx_exited:",
+    "xchg rdi, [rsp]",
+    "mov [rdi], rax",
+    "mov [rdi + 8], rcx",
+    "mov [rdi + 16], rdx",
+    "mov [rdi + 24], rbx",
+    "mov [rdi + 40], rbp",
+    "mov [rdi + 48], rsi",
+    "mov [rdi + 64], r8",
+    "mov [rdi + 72], r9",
+    "mov [rdi + 80], r10",
+    "mov [rdi + 88], r11",
+    "mov [rdi + 96], r12",
+    "mov [rdi + 104], r13",
+    "mov [rdi + 112], r14",
+    "mov [rdi + 120], r15",
+    "pop rcx",
+    "mov [rdi + 56], rcx",
+    "xor eax, eax",
+    "4:",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "ret",
+    host_rsp = const Field::HOST_RSP.0,
+);
+
+unsafe extern "sysv64" {
+    fn entente_vmx_enter(registers: *mut [u64; 16], resume: u32) -> u32;
+    /// Where an exit lands; not called.
+    fn entente_vmx_exited();
+}
+
+/// Address that the host state must name as the instruction pointer.
+pub fn exit_address() -> u64 {
+    entente_vmx_exited as *const () as u64
+}
+
+/// Runs what the current VMCS describes until it exits; `false` if it could not be entered. RSP is
+/// taken from and left in the VMCS.
+///
+/// # Safety
+/// 1. The current VMCS has the host state of this CPU, [`exit_address`] included.
+/// 2. Its nested tables, bitmaps and controls keep what runs away from the hypervisor's memory.
+/// 3. `resume` says whether it was entered since it was loaded.
+#[must_use]
+pub unsafe fn enter(registers: &mut [u64; 16], resume: bool) -> bool {
+    // SAFETY: (1) to (3) are the instructions' conditions; the code keeps the registers that sysv64
+    // wants kept, and an exit restores the stack pointer that was written just before.
+    unsafe { entente_vmx_enter(registers, u32::from(resume)) == 0 }
+}
+
+/// Panics: one of the instructions below failed, which can only be a fault of this crate.
+#[cold]
+fn failed(instruction: &str, operand: u64) -> ! {
+    panic!("{instruction} {operand:#x} failed");
+}
+
+/// VMREAD of the current VMCS.
+#[inline]
+pub fn vmread(field: u32) -> u64 {
+    let (value, bad): (u64, u8);
+    // SAFETY: reads a field; without VMCS or field it says so in the flags.
+    unsafe {
+        asm!("vmread {}, {}", "setbe {}", out(reg) value, in(reg) u64::from(field), out(reg_byte) bad, options(nomem, nostack));
+    }
+    if bad != 0 {
+        failed("VMREAD", field.into());
+    }
+    value
+}
+
+/// VMWRITE to the current VMCS.
+#[inline]
+pub fn vmwrite(field: u32, value: u64) {
+    let bad: u8;
+    // SAFETY: changes what the next entry does, for which [`enter`]'s caller answers.
+    unsafe {
+        asm!("vmwrite {}, {}", "setbe {}", in(reg) u64::from(field), in(reg) value, out(reg_byte) bad, options(nostack));
+    }
+    if bad != 0 {
+        failed("VMWRITE", field.into());
+    }
+}
+
+macro_rules! by_address {
+    ($(#[$meta:meta])* $name:ident, $text:literal) => {
+        $(#[$meta])*
+        // # Safety: each instruction's own, below.
+        pub unsafe fn $name(address: u64) {
+            let bad: u8;
+            // SAFETY: the caller vouches for the page at `address`.
+            unsafe { asm!(concat!($text, " [{}]"), "setbe {}", in(reg) &address, out(reg_byte) bad, options(nostack)) };
+            if bad != 0 {
+                failed($text, address);
+            }
+        }
+    };
+}
+
+by_address!(
+    /// VMXON.
+    ///
+    /// # Safety
+    /// The page at `address` is zero but for the revision, and the CPU's from now on; CR4.VMXE is set.
+    vmxon,
+    "vmxon"
+);
+by_address!(
+    /// VMCLEAR.
+    ///
+    /// # Safety
+    /// At `address` lies a VMCS that is in no other CPU.
+    vmclear,
+    "vmclear"
+);
+by_address!(
+    /// VMPTRLD.
+    ///
+    /// # Safety
+    /// At `address` lies a VMCS that is in no other CPU.
+    vmptrld,
+    "vmptrld"
+);
+
+/// VMPTRST: the address of the current VMCS, all ones if there is none.
+pub fn vmptrst() -> u64 {
+    let mut address = 0u64;
+    // SAFETY: writes the eight bytes of `address`; VMX operation is on wherever a VMCS is in use.
+    unsafe { asm!("vmptrst [{}]", in(reg) &mut address, options(nostack)) };
+    address
+}
+
+/// Drops this CPU's translations through the nested tables of one EPT pointer, of all tags.
+pub fn invalidate_ept(pointer: u64) {
+    const SINGLE_CONTEXT: u64 = 1;
+    let descriptor = [pointer, 0];
+    // SAFETY: dropping translations changes nothing but time; `check` has seen that the kind exists.
+    unsafe {
+        asm!("invept {}, [{}]", in(reg) SINGLE_CONTEXT, in(reg) &descriptor, options(nostack))
+    };
+}
+
+/// Drops all of this CPU's translations, of all tags and tables.
+pub fn invalidate_all() {
+    const ALL_CONTEXTS: u64 = 2;
+    let descriptor = [0u64; 2];
+    // SAFETY: as above.
+    unsafe {
+        asm!("invept {0}, [{1}]", "invvpid {0}, [{1}]", in(reg) ALL_CONTEXTS, in(reg) &descriptor, options(nostack));
+    }
+}
