@@ -1,6 +1,8 @@
 //! Small disks of all kinds, and what a guest may do to them.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod hostile;
+
 use disk::{Disk, Raw, Storage};
 use disk_testing::{Cut, History, Image, Random, Volatile};
 use vhdx::{Guid, Kind, New, ParentLink, Vhdx, check, create};
