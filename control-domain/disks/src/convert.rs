@@ -56,8 +56,10 @@ pub fn convert(
 
 /// Which side of a copy failed.
 #[derive(Debug)]
-pub(crate) enum CopyError {
+pub enum CopyError {
+    /// The disk that is read.
     Read(DiskError),
+    /// The disk that is written.
     Write(DiskError),
 }
 

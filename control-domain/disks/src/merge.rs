@@ -177,12 +177,12 @@ pub fn merge(
     Ok(plan)
 }
 
-/// Step 1: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.
+/// Step 1 of a merge, for disks that are open: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.
 /// `into` is the file below them, open for writing, and `below` the same as it was before.
 ///
 /// # Errors
 /// Which side failed; the call can be repeated.
-pub(crate) fn merge_data(
+pub fn merge_data(
     top: &mut dyn Disk,
     depth: u32,
     below: &mut dyn Disk,
