@@ -3,11 +3,11 @@
 
 mod entente;
 
-use entente::{Folder, content};
+use entente::{CHAINED, Folder, content};
 
 /// base ← middle ← top
-fn chain() -> Folder {
-    let folder = Folder::new();
+fn chain(extension: &'static str) -> Folder {
+    let folder = Folder::of(extension);
     folder.put("start.raw", &content(5 << 20));
     folder.done("disk convert start.raw base.vhd");
     folder.done("disk create middle.vhd --parent base.vhd");
@@ -17,90 +17,103 @@ fn chain() -> Folder {
 
 #[test]
 fn a_whole_chain_is_listed_child_first() {
-    let folder = chain();
-    for command in ["show", "verify"] {
-        let text = folder.done(&format!("disk chain {command} top.vhd"));
-        let at = |name: &str| text.find(name).unwrap();
+    for extension in CHAINED {
+        let folder = chain(extension);
+        for command in ["show", "verify"] {
+            let text = folder.done(&format!("disk chain {command} top.vhd"));
+            let at = |name: &str| text.find(&folder.named(name)).unwrap();
+            assert!(
+                at("top.vhd") < at("middle.vhd") && at("middle.vhd") < at("base.vhd"),
+                "{text}"
+            );
+            let json = folder.json(&format!("disk chain {command} top.vhd"));
+            let files = json.as_array().unwrap();
+            assert_eq!(files.len(), 3);
+            assert!(files[0]["parent_identifier"].is_string());
+            assert_eq!(files[1]["kind"], "differencing");
+            assert_eq!(files[2]["kind"], "dynamic");
+        }
         assert!(
-            at("top.vhd") < at("middle.vhd") && at("middle.vhd") < at("base.vhd"),
-            "{text}"
+            folder
+                .done("disk chain verify top.vhd")
+                .contains("(files: 3)")
         );
-        let json = folder.json(&format!("disk chain {command} top.vhd"));
-        let files = json.as_array().unwrap();
-        assert_eq!(files.len(), 3);
-        assert_eq!(files[0]["parent_identifier"], files[1]["identifier"]);
-        assert_eq!(files[1]["kind"], "differencing");
-        assert_eq!(files[2]["kind"], "dynamic");
     }
-    assert!(
-        folder
-            .done("disk chain verify top.vhd")
-            .contains("(files: 3)")
-    );
 }
 
 #[test]
 fn a_parent_that_is_gone_is_named_with_the_places_that_were_tried() {
-    let folder = chain();
-    std::fs::rename(folder.path("middle.vhd"), folder.path("elsewhere")).unwrap();
-    let said = folder.run("disk chain show top.vhd");
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(
-        said.out
-            .contains("broken: top.vhd: its parent was not found; tried"),
-        "{said:?}"
-    );
-    assert_eq!(folder.run("disk chain verify top.vhd").code, 1);
-    let error = folder.fails("disk map top.vhd");
-    assert!(
-        error.contains("middle.vhd") && error.contains("put it beside the child"),
-        "{error}"
-    );
-    // One file can be looked at all the same.
-    folder.done("disk info top.vhd");
+    for extension in CHAINED {
+        let folder = chain(extension);
+        std::fs::rename(folder.path("middle.vhd"), folder.path("elsewhere")).unwrap();
+        let said = folder.run("disk chain show top.vhd");
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(
+            said.out
+                .contains(&folder.named("broken: top.vhd: its parent was not found; tried")),
+            "{said:?}"
+        );
+        assert_eq!(folder.run("disk chain verify top.vhd").code, 1);
+        let error = folder.fails("disk map top.vhd");
+        assert!(
+            error.contains(&folder.named("middle.vhd"))
+                && error.contains("put it beside the child"),
+            "{error}"
+        );
+        // One file can be looked at all the same.
+        folder.done("disk info top.vhd");
+    }
 }
 
 #[test]
 fn another_disk_in_the_parent_s_place_is_refused() {
-    let folder = chain();
-    std::fs::remove_file(folder.path("base.vhd")).unwrap();
-    folder.done("disk create base.vhd 5M");
-    let said = folder.run("disk chain verify top.vhd");
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("broken: "), "{said:?}");
-    let error = folder.fails("disk map top.vhd");
-    assert!(
-        error.contains("middle.vhd: its parent") && error.contains("base.vhd"),
-        "{error}"
-    );
+    for extension in CHAINED {
+        let folder = chain(extension);
+        std::fs::remove_file(folder.path("base.vhd")).unwrap();
+        folder.done("disk create base.vhd 5M");
+        let said = folder.run("disk chain verify top.vhd");
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.out.contains("broken: "), "{said:?}");
+        let error = folder.fails("disk map top.vhd");
+        assert!(
+            error.contains(&folder.named("middle.vhd: its parent"))
+                && error.contains(&folder.named("base.vhd")),
+            "{error}"
+        );
+    }
 }
 
 #[test]
 fn a_parent_that_moved_is_found_again_by_its_identity() {
-    let folder = chain();
-    folder.done("disk convert top.vhd before.raw");
-    std::fs::create_dir(folder.path("store")).unwrap();
-    std::fs::rename(folder.path("base.vhd"), folder.path("store/Renamed.vhd")).unwrap();
-    let error = folder.fails("disk chain repair top.vhd");
-    assert!(error.contains("middle.vhd"), "{error}");
-    let mended = folder.json("disk chain repair top.vhd --search store");
-    assert_eq!(mended["mended"].as_array().unwrap().len(), 1, "{mended}");
-    folder.done("disk chain verify top.vhd");
-    assert!(
-        folder
-            .done("disk chain repair top.vhd")
-            .contains("nothing was changed")
-    );
-    folder.done("disk convert top.vhd after.raw");
-    assert!(folder.get("before.raw") == folder.get("after.raw"));
-    // By hand: another identity must be accepted.
-    folder.done("disk create other.vhd 5M");
-    let error = folder.fails("disk chain repair middle.vhd --parent other.vhd");
-    assert!(error.contains("other.vhd"), "{error}");
-    folder.done("disk chain repair middle.vhd --parent other.vhd --accept-parent");
-    let info = folder.json("disk info middle.vhd");
-    assert!(
-        info["parent"].as_str().unwrap().ends_with("other.vhd"),
-        "{info}"
-    );
+    for extension in CHAINED {
+        let folder = chain(extension);
+        folder.done("disk convert top.vhd before.raw");
+        std::fs::create_dir(folder.path("store")).unwrap();
+        std::fs::rename(folder.path("base.vhd"), folder.path("store/Renamed.vhd")).unwrap();
+        let error = folder.fails("disk chain repair top.vhd");
+        assert!(error.contains(&folder.named("middle.vhd")), "{error}");
+        let mended = folder.json("disk chain repair top.vhd --search store");
+        assert_eq!(mended["mended"].as_array().unwrap().len(), 1, "{mended}");
+        folder.done("disk chain verify top.vhd");
+        assert!(
+            folder
+                .done("disk chain repair top.vhd")
+                .contains("nothing was changed")
+        );
+        folder.done("disk convert top.vhd after.raw");
+        assert!(folder.get("before.raw") == folder.get("after.raw"));
+        // By hand: another identity must be accepted.
+        folder.done("disk create other.vhd 5M");
+        let error = folder.fails("disk chain repair middle.vhd --parent other.vhd");
+        assert!(error.contains(&folder.named("other.vhd")), "{error}");
+        folder.done("disk chain repair middle.vhd --parent other.vhd --accept-parent");
+        let info = folder.json("disk info middle.vhd");
+        assert!(
+            info["parent"]
+                .as_str()
+                .unwrap()
+                .ends_with(&folder.named("other.vhd")),
+            "{info}"
+        );
+    }
 }

@@ -74,7 +74,7 @@ fn a_command_line_that_is_not_understood_is_a_line_and_code_2() {
         ),
         (
             "disk create a.img 1G --block-size 2M",
-            "--block-size is for disks that grow",
+            "--block-size is for disks that grow, and for VHDX",
         ),
         (
             "disk create a.vhd 1G --block-size 8G",

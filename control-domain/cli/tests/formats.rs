@@ -39,6 +39,9 @@ fn what_info_says_is_what_was_asked_for() {
         folder.json("disk info a.vhd")["virtual_size_bytes"],
         40u64 << 30
     );
+    let large = folder.json("disk create large.vhdx 64T --sector-size 4096");
+    assert_eq!(large["logical_sector_bytes"], 4096);
+    assert_eq!(large["virtual_size_bytes"], 64u64 << 40);
     let text = folder.done("disk info a.vhd");
     assert!(
         text.contains("\nformat        dynamic VHD\nvirtual size  40 GiB (42949672960 bytes)\n"),
@@ -55,7 +58,10 @@ fn a_disk_that_goes_through_every_format_comes_back() {
         "start.raw 1.vhd",
         "1.vhd 2.vhd --kind fixed",
         "2.vhd 3.vhd --block-size 1M",
-        "3.vhd end.img",
+        "3.vhd 4.vhdx",
+        "4.vhdx 5.vhdx --sector-size 4096 --block-size 1M",
+        "5.vhdx 6.vhdx --kind fixed",
+        "6.vhdx end.img",
     ] {
         folder.done(&format!("disk convert {line}"));
     }
@@ -99,7 +105,8 @@ fn samples_convert_to_their_agreed_digests() {
             .unwrap();
         String::from_utf8_lossy(&output.stdout[..64]).into_owned()
     };
-    let with_parent = folder.sample("dfvfs/fat-parent.vhd.gz", "fat-parent.vhd");
+    let with_parents = folder.sample("dfvfs/fat-parent.vhdx.gz", "fat-parent.vhdx")
+        && folder.sample("dfvfs/fat-parent.vhd.gz", "fat-parent.vhd");
     for (from, name, sha256) in [
         (
             "dissect/dynamic.vhd.gz",
@@ -107,12 +114,27 @@ fn samples_convert_to_their_agreed_digests() {
             "ecff2ef6615a3cddc6a6885f1c6d9cf13a232697e1dc6575f2c2f01f57247784",
         ),
         (
+            "dfvfs/fat-differential.vhdx.gz",
+            "fat-differential.vhdx",
+            "a538161f34bc44c12bf9a542ce9218741c62728723ea18d0e4f6ea92e9f32e93",
+        ),
+        (
+            "dissect/fixed.vhdx.gz",
+            "fixed.vhdx",
+            "bc0be4623b15aa84216fb31ba24e3b621ec7f1c72d198c990ac0eced222d9f62",
+        ),
+        (
+            "dfvfs/ext2.vmdk.gz",
+            "ext2.vmdk",
+            "a6c2f0e39afe6c6ab432ca5465349fcefe8dc944398e97b2d957d3f89dbb5d80",
+        ),
+        (
             "dfvfs/fat-differential.vhd.gz",
             "fat-differential.vhd",
             "f4b61a33ee2f7e8c19f737792a4107e46340026a9a829e4169b751901cc3ef02",
         ),
     ] {
-        if !with_parent || !folder.sample(from, name) {
+        if !with_parents || !folder.sample(from, name) {
             return;
         }
         // The parents' time stamps did not come along: their identities did.

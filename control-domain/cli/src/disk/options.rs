@@ -86,26 +86,32 @@ pub fn new_disk(
         (Format::Vhd, None, false) => NewKind::VhdDynamic,
         (Format::Vhd, Some(parent), _) => NewKind::VhdDifferencing { parent },
         (Format::Raw, Some(_), _) => return Err(given.refuse("a raw disk can't have a --parent")),
-        (Format::Vhdx, ..) => {
-            return Err(given.refuse("VHDX can't be written yet, VHD can"));
-        }
+        (Format::Vhdx, None, true) => NewKind::VhdxFixed,
+        (Format::Vhdx, None, false) => NewKind::VhdxDynamic,
+        (Format::Vhdx, Some(parent), _) => NewKind::VhdxDifferencing { parent },
         (Format::Vmdk, ..) => {
             return Err(given.refuse("VMDK is only read; make a raw disk, a VHD or a VHDX"));
         }
     };
     let block_size_bytes = given.option_size(BLOCK_SIZE.name)?;
-    let grows = !matches!(kind, NewKind::Raw | NewKind::VhdFixed);
-    if block_size_bytes.is_some() && !grows {
-        return Err(given.refuse("--block-size is for disks that grow"));
+    if block_size_bytes.is_some() && matches!(kind, NewKind::Raw | NewKind::VhdFixed) {
+        return Err(given.refuse("--block-size is for disks that grow, and for VHDX"));
     }
-    match given.option_size(SECTOR_SIZE.name)? {
+    let logical_sector_bytes = given.option_size(SECTOR_SIZE.name)?;
+    let is_vhdx = matches!(kind, NewKind::VhdxFixed | NewKind::VhdxDynamic);
+    match logical_sector_bytes {
         None | Some(512) => {}
-        Some(_) => {
-            return Err(given.refuse("sectors of another size than 512 bytes are VHDX's alone"));
+        Some(4096) if is_vhdx => {}
+        Some(4096) => {
+            return Err(given.refuse(
+                "--sector-size 4096 is for VHDX without a parent: a child has its parent's",
+            ));
         }
+        Some(_) => return Err(given.refuse("--sector-size is 512 or 4096")),
     }
     Ok(NewDisk {
         block_size_bytes,
+        logical_sector_bytes,
         ..NewDisk::new(kind, size_bytes)
     })
 }

@@ -7,8 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A folder to run commands in.
-pub struct Folder(TempDir);
+/// A folder to run commands in. Tests write the names of disks with `.vhd`; in a folder of another
+/// format that is its extension.
+pub struct Folder {
+    folder: TempDir,
+    extension: &'static str,
+}
+
+/// The formats that hold chains.
+pub const CHAINED: [&str; 2] = [".vhd", ".vhdx"];
 
 /// What a command said, and its exit code.
 #[derive(Debug)]
@@ -20,11 +27,21 @@ pub struct Said {
 
 impl Folder {
     pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::of(".vhd")
+    }
+
+    pub fn of(extension: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, extension }
+    }
+
+    /// A text with the extension of this folder's disks.
+    pub fn named(&self, text: &str) -> String {
+        text.replace(".vhd", self.extension)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(self.named(name))
     }
 
     pub fn put(&self, name: &str, bytes: &[u8]) {
@@ -39,8 +56,8 @@ impl Folder {
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_entente"));
         command
-            .args(line.split_whitespace())
-            .current_dir(self.0.path());
+            .args(self.named(line).split_whitespace())
+            .current_dir(self.folder.path());
         command
     }
 
