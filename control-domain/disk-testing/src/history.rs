@@ -48,14 +48,13 @@ impl History {
         let flushed = self.flushes.iter().rev().find(|(done, _)| *done <= moment);
         let kept = flushed.map_or(1, |(_, versions)| *versions);
         let end = self.versions.partition_point(|(begun, _)| *begun <= moment);
-        let (mut found, mut wanted) = (Vec::new(), Vec::new());
+        let (mut all_found, mut all_wanted) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
         let size = self.content().len();
         for offset in (0..size).step_by(CHUNK as usize) {
             let length = CHUNK.min(size - offset) as usize;
-            found.resize(length, 0);
-            wanted.resize(length, 0);
-            disk.read(offset, &mut found).map_err(|e| e.to_string())?;
-            self.versions[kept - 1].1.load(offset, &mut wanted);
+            let (found, wanted) = (&mut all_found[..length], &mut all_wanted[..length]);
+            disk.read(offset, found).map_err(|e| e.to_string())?;
+            self.versions[kept - 1].1.load(offset, wanted);
             if found == wanted {
                 continue;
             }

@@ -9,6 +9,9 @@ use crate::region::{self, Regions};
 use crate::{MIB, file_type};
 use disk::{Checked, DiskError, Storage};
 
+/// Bytes of the block table that are read at once.
+const TABLE_PART: u64 = 64 << 10;
+
 /// Something that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -110,9 +113,18 @@ fn check_blocks<S: Storage>(image: &mut Image<S>, report: &mut Report) -> Result
     for region in &image.regions.all {
         occupancy.take(region.range.clone());
     }
-    for index in 0..geometry.entries(geometry.size) {
+    let entries = geometry.entries(geometry.size);
+    let mut table = vec![0; TABLE_PART as usize];
+    for index in 0..entries {
         let at = geometry.entry_offset(index);
-        let value = image.pages.word(&mut image.file, at)?;
+        let inside = index * 8 % TABLE_PART;
+        if inside == 0 {
+            let left = (entries - index) * 8;
+            image
+                .file
+                .read(at, &mut table[..left.min(TABLE_PART) as usize])?;
+        }
+        let value = u64::from_le_bytes(table.as_chunks().0[(inside / 8) as usize]);
         if value == 0 {
             continue;
         }

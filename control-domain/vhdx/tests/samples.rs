@@ -6,7 +6,7 @@ use disk_testing::Image;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;
-use vhdx::{Guid, Info, Kind, ParentLink, Vhdx};
+use vhdx::{Guid, Info, Kind, ParentLink, Vhdx, check};
 
 fn sample(name: &str) -> Option<Image> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -174,17 +174,22 @@ fn a_log_that_was_left_behind_is_replayed_in_memory_or_in_the_file() {
     assert_eq!(digest(&mut again, 64 << 20), expected);
 }
 
-/// 10 GiB take long to digest without optimization: only what is not zero is compared with the
-/// others' answer, by `cargo test --release`.
+/// The digest of 10 GiB takes minutes without optimization: `cargo test --release` computes it.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes a minute without optimization")]
 fn a_disk_of_windows_with_unmapped_blocks_reads_as_others_read_it() {
-    let Some(image) = sample("discutils/swap.vhdx.gz") else {
+    let Some(mut image) = sample("discutils/swap.vhdx.gz") else {
         return;
     };
+    let report = check(&mut image).unwrap();
+    assert_eq!((report.problems, report.log_left), (vec![], false));
     let mut disk = Vhdx::open(image, None, false).unwrap();
-    assert_eq!(
-        digest(&mut disk, 10_737_418_240),
-        "60dd30b4c74361427d1089510cabb36e2eeda0cc4747f467ea43173acd358c49"
-    );
+    let mut signature = [0; 10];
+    disk.read(4086, &mut signature).unwrap();
+    assert_eq!(&signature, b"SWAPSPACE2");
+    if !cfg!(debug_assertions) {
+        assert_eq!(
+            digest(&mut disk, 10_737_418_240),
+            "60dd30b4c74361427d1089510cabb36e2eeda0cc4747f467ea43173acd358c49"
+        );
+    }
 }
