@@ -11,6 +11,8 @@ use std::process::Command;
 /// Looks at a machine's disk and a file in it with programs that know nothing of ours.
 pub fn run(context: &Context, data: &Path, machine: &str, holds: &DiskHolds) -> Result<()> {
     let raw = read_vhd(context, data, &format!("/machines/{machine}/disk.vhd"))?;
+    let disk = context.out.join("check/disk.vhd");
+    tool("7z", &["t", &text(&disk)]).context("7-Zip finds the disk broken")?;
     let root = at(&raw, first_partition(&raw)?);
     check_file_system(&root).context("the guest's root file system")?;
     let copy = context.out.join("check/file");
@@ -25,8 +27,8 @@ pub fn run(context: &Context, data: &Path, machine: &str, holds: &DiskHolds) -> 
     Ok(())
 }
 
-/// Takes a VHD out of the data disk and has qemu-img and 7-Zip read all of it. Answers its content
-/// as a raw disk.
+/// Takes a VHD out of the data disk and has qemu-img read all of it. Answers its content as a raw
+/// disk. (7-Zip calls a disk broken that was cut off between a sector's data and its bit, as it may be.)
 pub fn read_vhd(context: &Context, data: &Path, inside: &str) -> Result<PathBuf> {
     host::require(&["debugfs", "e2fsck", "qemu-img", "7z"])?;
     let folder = context.out.join("check");
@@ -34,7 +36,6 @@ pub fn read_vhd(context: &Context, data: &Path, inside: &str) -> Result<PathBuf>
     let disk = folder.join("disk.vhd");
     check_file_system(&at(data, DATA_OFFSET)).context("the data partition")?;
     dump(&at(data, DATA_OFFSET), inside, &disk)?;
-    tool("7z", &["t", &text(&disk)]).context("7-Zip finds the disk broken")?;
     let raw = folder.join("disk.raw");
     let arguments = [
         "convert",

@@ -19,6 +19,7 @@ mod chipset_board;
 mod clock;
 mod command;
 mod console;
+mod crash;
 mod disk;
 mod emulator;
 mod hypercall_exit;

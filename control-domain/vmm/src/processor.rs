@@ -1,6 +1,7 @@
 //! The loop of one virtual processor: run, answer the exit, run again.
 
 use crate::bus::MachineBus;
+use crate::crash;
 use crate::emulator::{EmulationError, emulate, emulate_port_string};
 use crate::machine::Machine;
 use crate::outcome::Outcome;
@@ -208,12 +209,10 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
     }
 
     fn report_crash(&self) {
-        let parameters: Vec<_> = (0..6).map(|n| format!("{:#x}", self.data(n))).collect();
-        eprintln!(
-            "entente-vmm: guest crash: processor {}: {}",
-            self.index,
-            parameters.join(" ")
-        );
+        let words = [0, 1, 2, 3, 4, 5].map(|n| self.data(n));
+        for line in crash::report(self.index, words, &self.machine.memory) {
+            eprintln!("entente-vmm: {line}");
+        }
     }
 
     fn unexpected(&self, what: &str) -> Outcome {
