@@ -31,7 +31,7 @@ pub fn report(links: &[Link]) -> Result<Report, Failure> {
         let id = info.identifier.as_deref().unwrap_or("-");
         let (kind, size) = (info.description(), size::format(info.file_size_bytes));
         text += &format!(
-            "{depth:>3}  {kind:<18} {size:>10}  {id:<36}  {}\n",
+            "{depth:>3}  {kind:<21} {size:>10}  {id:<36}  {}\n",
             info.path.display()
         );
         if let Some(problem) = &link.problem {
