@@ -7,8 +7,7 @@ use crate::fresh::folder_of;
 use crate::info::DiskInfo;
 use crate::layer::Layer;
 use crate::open::{MOST_FILES, info, storage};
-use crate::parent_link::vhd_link;
-use crate::rewrite::rewrite_child;
+use crate::parent_link::{vhd_link, vhdx_link};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -112,10 +111,12 @@ pub fn relink(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Er
             }
             vhd::relink(layer.storage(), &link).map_err(Error::disk(child))
         }
-        _ => {
-            drop(layer);
-            rewrite_child(child, parent, &mut |_, _| ())
+        Format::Vhdx => {
+            let link = vhdx_link(child, parent)?.link;
+            let (file, _) = layer.into_parts();
+            vhdx::relink(file.0, &link).map_err(Error::disk(child))
         }
+        Format::Raw | Format::Vmdk => Err(Error::refused(child, "it has no parent")),
     }
 }
 
@@ -154,14 +155,7 @@ pub fn repair_chain(path: &Path, folders: &[PathBuf]) -> Result<Vec<(PathBuf, Pa
             ));
         };
         relink(&child, &parent, false)?;
-        mended.push((child.clone(), parent));
-        // A VHDX was written anew for that, so the files above it must be told that it is the same.
-        if format == Format::Vhdx {
-            let place = links.iter().position(|link| link.info.path == child);
-            for pair in links[..=place.unwrap_or(0)].windows(2).rev() {
-                relink(&pair[0].info.path, &pair[1].info.path, true)?;
-            }
-        }
+        mended.push((child, parent));
     }
     Ok(mended)
 }

@@ -1,14 +1,13 @@
 //! Giving back room that a disk does not need.
 
 use crate::Error;
-use crate::create::like_vhdx;
-use crate::folder::children_near;
 use crate::layer::{Content, Layer};
 use crate::open::{OpenOptions, open, storage};
 use crate::progress::Progress;
-use crate::rewrite::{rewrite, rewrite_child};
+use disk::Disk;
 use serde::Serialize;
 use std::path::Path;
+use vhdx::Vhdx;
 
 /// What compacting brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,10 +37,12 @@ pub fn compact(path: &Path, progress: Progress<'_>) -> Result<Compacted, Error> 
         Content::Vhd(located) => located
             .compact(file.0, parent, progress)
             .map_err(Error::disk(path))?,
-        Content::Vhdx(found) => {
-            drop((file, parent));
-            compact_vhdx(path, &found, progress)?;
-        }
+        Content::Vhdx(_) => Vhdx::open(file.0, parent, true)
+            .and_then(|mut disk| {
+                disk.compact(progress)?;
+                disk.close()
+            })
+            .map_err(Error::disk(path))?,
         Content::Raw => {
             return Err(Error::refused(
                 path,
@@ -55,28 +56,4 @@ pub fn compact(path: &Path, progress: Progress<'_>) -> Result<Compacted, Error> 
         before_bytes,
         after_bytes: after.len(),
     })
-}
-
-/// A VHDX is written anew: see `rewrite`. Its data write GUID changes, so it must have no children.
-fn compact_vhdx(path: &Path, found: &vhdx::Info, progress: Progress<'_>) -> Result<(), Error> {
-    if let Some(child) = children_near(path, path)?.first() {
-        return Err(Error::refused(
-            path,
-            format!(
-                "{} stands on it and would not know it any more; merge that one first",
-                child.display()
-            ),
-        ));
-    }
-    match (
-        found.kind,
-        open(path, &OpenOptions::read_only())?.info().parent.clone(),
-    ) {
-        (vhdx::Kind::Fixed, _) => Err(Error::refused(
-            path,
-            "a fixed disk always has its full size; convert it to a dynamic one instead",
-        )),
-        (_, Some(parent)) => rewrite_child(path, &parent, progress),
-        (_, None) => rewrite(path, &like_vhdx(path, found)?, progress),
-    }
 }

@@ -63,6 +63,16 @@ pub enum CopyError {
     Write(DiskError),
 }
 
+impl CopyError {
+    /// The error with the name of the file that it is about.
+    pub(crate) fn on(self, source: &Path, target: &Path) -> Error {
+        match self {
+            Self::Read(error) => Error::disk(source)(error),
+            Self::Write(error) => Error::disk(target)(error),
+        }
+    }
+}
+
 /// Copies all that is not zero, up to `size`, into a disk that is all zeros.
 pub(crate) fn copy(
     from: &mut dyn Disk,

@@ -206,24 +206,3 @@ pub(crate) fn write_empty_child(file: &Path, old: &Path, parent: &Path) -> Resul
     };
     write_empty(file, &new, old)
 }
-
-/// What to ask for to get a VHDX without a parent like this one.
-pub(crate) fn like_vhdx(path: &Path, found: &vhdx::Info) -> Result<NewDisk, Error> {
-    let kind = match found.kind {
-        vhdx::Kind::Fixed => NewKind::VhdxFixed,
-        vhdx::Kind::Dynamic => NewKind::VhdxDynamic,
-        vhdx::Kind::Differencing => {
-            return Err(Error::refused(path, "it has a parent; merge it first"));
-        }
-    };
-    Ok(NewDisk {
-        block_size_bytes: u32::try_from(found.block_size).ok(),
-        logical_sector_bytes: Some(found.logical_sector),
-        // The disk's identity stays: the guest sees it.
-        identity: Some(Identity {
-            unique_id: found.disk_id.0,
-            timestamp: 0,
-        }),
-        ..NewDisk::new(kind, found.size)
-    })
-}

@@ -31,7 +31,6 @@ mod parent_link;
 mod parent_path;
 mod progress;
 mod resize;
-mod rewrite;
 
 pub use chain::{Link, chain, relink, repair_chain};
 pub use check::{Finding, Report, check};

@@ -2,6 +2,8 @@
 //!
 //! # Order of writes
 //!
+//! 0. a lower file that is a VHDX, and changes its identity by being written, does that, and its child
+//!    is told the new one;
 //! 1. the data is written into the lower file, and flushed. The files above it hold the same data and
 //!    hide it, so the chain reads the same at every point, and the merge can be run again;
 //! 2. children of the merged file are told that their parent is the lower one;
@@ -12,6 +14,7 @@
 use crate::Error;
 use crate::convert::CopyError;
 use crate::create::write_empty_child;
+use crate::detect::Format;
 use crate::folder::{children_near, is_same};
 use crate::fresh::{Fresh, folder_of, sync_folder};
 use crate::open::{OpenOptions, Opened, open};
@@ -167,6 +170,10 @@ pub fn merge(
             ),
         ));
     }
+    if opened.chain[plan.merged.len()].format == Format::Vhdx {
+        let child = &opened.chain[plan.merged.len() - 1].path;
+        announce(into.as_mut(), &plan.into, child)?;
+    }
     let mut below = open_below(&plan.into, options)?;
     let top = opened.disk.as_mut();
     merge_data(top, depth, below.as_mut(), into.as_mut(), progress)
@@ -175,6 +182,19 @@ pub fn merge(
     drop((into, below, opened));
     leave(&plan, options.leftover)?;
     Ok(plan)
+}
+
+/// A VHDX gets a new identity with the first write. So it gets it now, by a write that changes nothing,
+/// and its child is told before anything else is written: the chain then opens at every point of the
+/// merge. (A power cut between these two leaves a child that has to be told to accept its parent,
+/// which still is what it was.)
+fn announce(into: &mut dyn Disk, into_path: &Path, child: &Path) -> Result<(), Error> {
+    let mut sector = vec![0; into.logical_sector_size() as usize];
+    into.read(0, &mut sector)
+        .and_then(|()| into.write(0, &sector))
+        .and_then(|()| into.flush())
+        .map_err(Error::disk(into_path))?;
+    crate::chain::relink(child, into_path, true)
 }
 
 /// Step 1 of a merge, for disks that are open: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.

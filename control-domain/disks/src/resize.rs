@@ -1,16 +1,15 @@
 //! Another size for a disk.
 
 use crate::Error;
-use crate::create::{NewDisk, like_vhdx};
 use crate::detect::Format;
 use crate::folder::children_near;
 use crate::info::DiskInfo;
 use crate::layer::{Content, Layer};
 use crate::open::{OpenOptions, info, open, storage};
 use crate::progress::Progress;
-use crate::rewrite::rewrite;
-use disk::{Disk, DiskError, Place};
+use disk::{Disk, DiskError, FileStorage, Place};
 use std::path::Path;
+use vhdx::Vhdx;
 
 /// How much is read at once.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -72,10 +71,7 @@ pub fn resize(
             ));
         }
         Content::Raw => file.set_length(size_bytes).and_then(|()| file.flush()),
-        Content::Vhdx(found) => {
-            drop(file);
-            return resize_vhdx(path, &found, size_bytes, progress);
-        }
+        Content::Vhdx(_) => resize_vhdx(file.0, size_bytes, progress),
         Content::Vmdk(_) => return Err(Error::refused(path, "a VMDK is only read; convert it")),
     }
     .map_err(Error::disk(path))?;
@@ -83,18 +79,21 @@ pub fn resize(
     info(path, options.format)
 }
 
+/// A VHDX is cut only where it is zero, so what is to go is zeroed first.
 fn resize_vhdx(
-    path: &Path,
-    found: &vhdx::Info,
+    file: FileStorage,
     size_bytes: u64,
     progress: Progress<'_>,
-) -> Result<DiskInfo, Error> {
-    let new = NewDisk {
-        size_bytes,
-        ..like_vhdx(path, found)?
-    };
-    rewrite(path, &new, progress)?;
-    info(path, None)
+) -> Result<(), DiskError> {
+    let mut disk = Vhdx::open(file, None, true)?;
+    let mut at = size_bytes;
+    while let Some(offset) = first_data(&mut disk, at, progress)? {
+        let length = CHUNK_BYTES.min(disk.size() - offset);
+        disk.write(offset, &vec![0; length as usize])?;
+        at = offset + length;
+    }
+    disk.resize(size_bytes)?;
+    disk.close()
 }
 
 /// The first byte from `start` on that is not zero.

@@ -200,6 +200,34 @@ fn a_merge_takes_the_files_between_along_and_minds_siblings() {
     }
 }
 
+/// The files as they are in the middle of a merge are put back when it is done.
+#[test]
+fn a_merge_that_was_cut_short_opens_and_goes_on() {
+    for extension in EXTENSIONS {
+        let folder = Folder::new("resume");
+        let model = chain_of_three(&folder, extension);
+        let [_, a, b] = names(&folder, extension);
+        let seen = std::cell::Cell::new(0);
+        // What the file and its parent are after the first piece, as a power cut would leave them.
+        let copies = ["a", "b"].map(|name| folder.file(&format!("{name}.copy")));
+        let mut told = |_, _| {
+            if seen.replace(seen.get() + 1) == 0 {
+                for (file, copy) in [&a, &b].into_iter().zip(&copies) {
+                    std::fs::copy(file, copy).unwrap();
+                }
+            }
+        };
+        commit(&b, Leftover::Empty, &mut told).unwrap();
+        assert!(seen.get() > 1 && content(&b) == model);
+        for (file, copy) in [&a, &b].into_iter().zip(&copies) {
+            std::fs::rename(copy, file).unwrap();
+        }
+        assert!(content(&b) == model, "{extension}");
+        commit(&b, Leftover::Delete, &mut silent).unwrap();
+        assert!(content(&a) == model, "{extension}");
+    }
+}
+
 #[test]
 fn the_middle_of_a_chain_can_be_merged_away() {
     for extension in EXTENSIONS {
@@ -414,6 +442,25 @@ fn compacting_gives_back_zeros_and_holes() {
     let done = compact(&a, &mut silent).unwrap();
     assert_eq!(done.before_bytes - done.after_bytes, BLOCK + 512);
     assert!(content(&a) == model);
+}
+
+#[test]
+fn compacting_a_vhdx_keeps_its_children() {
+    let folder = Folder::new("compact-vhdx");
+    let [base, a] = ["base.vhdx", "a.vhdx"].map(|name| folder.file(name));
+    dynamic(&base);
+    for mib in 0..8 {
+        write(&base, mib << 20, &vec![mib as u8 + 1; 1 << 20]);
+    }
+    write(&base, 0, &vec![0; 2 << 20]);
+    child(&a, &base);
+    write(&a, 7 << 20, &[9; 700]);
+    let model = content(&a);
+    let done = compact(&base, &mut silent).unwrap();
+    assert!(done.before_bytes - done.after_bytes >= 2 << 20);
+    compact(&a, &mut silent).unwrap();
+    assert!(content(&a) == model);
+    assert!(check(&a, false, &mut silent).unwrap().is_clean());
 }
 
 #[test]
