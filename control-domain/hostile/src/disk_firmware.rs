@@ -56,12 +56,13 @@ global_asm!(
     "mov dx, 0xc004",
     "mov eax, 0x500",
     "out dx, eax",
-    // EBX: the place, which moves through 256 MiB. CH: command of the disk, CL: of the bus master.
+    // EBX: the place, which moves through 256 MiB from somewhere on. CH: command of the disk, CL: of the bus master.
     "mov ax, 0x1000",
     "mov es, ax",
     "mov ax, 0x2000",
     "mov gs, ax",
-    "xor ebx, ebx",
+    "rdtsc",
+    "mov ebx, eax",
     "2:",
     "add ebx, {step}",
     "and ebx, {mask}",
