@@ -35,7 +35,8 @@ pub fn reference_counter() -> Outcome {
 
 pub fn frequencies() -> Outcome {
     let tsc = read_msr(TSC_FREQUENCY).map_err(fault("TSC"))?;
-    holds("TSC", (100_000_000..20_000_000_000).contains(&tsc), tsc)?;
+    // Emulators that count instructions have slow ones.
+    holds("TSC", (10_000_000..20_000_000_000).contains(&tsc), tsc)?;
     let apic = read_msr(APIC_FREQUENCY).map_err(fault("APIC"))?;
     holds("APIC", (1_000_000..20_000_000_000).contains(&apic), apic)
 }
