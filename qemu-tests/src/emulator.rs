@@ -1,42 +1,86 @@
-//! The emulated PC: QEMU's q35 with software-emulated AMD-V.
+//! The emulated PC, whichever program emulates it.
 
-use crate::Firmware;
-use anyhow::{Context as _, Result};
-use std::ffi::OsString;
+mod bochs;
+mod qemu;
+
+use crate::complaint;
+use anyhow::{Context as _, Result, bail};
+pub use bochs::Bochs;
+pub use qemu::{Kernel, Qemu, start_interactive};
+use serde::Deserialize;
 use std::fs::File;
-use std::path::{Path, PathBuf};
-
-/// The program.
-const PROGRAM: &str = "qemu-system-x86_64";
-
-/// Software emulation, all CPUs in one thread of the host. With a thread for each, QEMU (7.2 to 10.0 at
-/// least) now and then undoes a guest's exit, and 7.2 runs code that another CPU has just patched:
-/// docs/decisions/0004.
-const ACCELERATOR: &str = "tcg,thread=single";
-
-/// The processor: AMD-V with nested paging. `monitor` is off because the emulator refuses MWAIT
-/// with the extension it offers. `cx16` is off because QEMU 7.2 at times leaves garbage in the flags
-/// after a CMPXCHG16B without LOCK, which Linux's allocator uses: about one boot of six then dies of a
-/// double fault or trap in `__kmalloc_noprof`, with and without a hypervisor.
-const CPU_MODEL: &str = "EPYC,+svm,+npt,-monitor,-cx16";
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// One PC.
 #[derive(Clone, Debug)]
 pub struct Emulator {
-    /// UEFI firmware.
-    pub firmware: Firmware,
+    /// What emulates it.
+    pub program: Program,
     /// CPUs.
     pub processors: u32,
     /// RAM in MiB.
     pub memory_mib: u32,
-    /// NVMe disks; the first one boots.
+    /// Its disks; the first one boots.
     pub disks: Vec<Disk>,
-    /// A kernel that is started instead of what a disk holds.
-    pub kernel: Option<Kernel>,
-    /// Further arguments for the emulator.
-    pub arguments: Vec<String>,
-    /// A folder of this run: the copy of the firmware's variables lies there.
+    /// A folder of this run: what the emulator writes lies there.
     pub folder: PathBuf,
+}
+
+/// An emulator with what only it has.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// QEMU: quick, with AMD-V only.
+    Qemu(Qemu),
+    /// Bochs: slow and exact, with VMX and AMD-V.
+    Bochs(Bochs),
+}
+
+/// An emulator's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmulatorName {
+    /// QEMU.
+    #[default]
+    Qemu,
+    /// Bochs.
+    Bochs,
+}
+
+impl FromStr for EmulatorName {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "qemu" => Ok(Self::Qemu),
+            "bochs" => Ok(Self::Bochs),
+            _ => bail!("there is no emulator {name}; there are qemu and bochs"),
+        }
+    }
+}
+
+/// Whose processor is emulated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Cpu {
+    /// Intel's, with all that the hypervisor needs.
+    Intel,
+    /// AMD's.
+    #[default]
+    Amd,
+    /// One by the emulator's own name for it.
+    Model(String),
+}
+
+impl From<String> for Cpu {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "intel" => Self::Intel,
+            "amd" => Self::Amd,
+            _ => Self::Model(name),
+        }
+    }
 }
 
 /// A disk image in raw format.
@@ -48,110 +92,56 @@ pub struct Disk {
     pub keep: bool,
 }
 
-/// A Linux kernel started by the firmware directly.
-#[derive(Clone, Debug)]
-pub struct Kernel {
-    /// The kernel's file.
-    pub linux: PathBuf,
-    /// Its initramfs.
-    pub initramfs: PathBuf,
-    /// Its command line.
-    pub command_line: String,
+/// A PC that was turned on.
+pub(crate) struct Running {
+    /// The emulator's process.
+    pub process: duct::Handle,
+    /// What the PC sends on its serial line; ends with the emulator.
+    pub sent: Box<dyn Read + Send>,
+    /// What it receives there.
+    pub typed: Box<dyn Write>,
 }
 
 impl Emulator {
-    /// The command line of a run whose serial line is standard input and output.
-    pub(crate) fn command_line(&self, interactive: bool) -> Result<Vec<OsString>> {
+    /// Turns the PC on.
+    pub(crate) fn start(&self) -> Result<Running> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("{} can't be made", self.folder.display()))?;
-        let variables = self.folder.join("variables.fd");
-        let original = std::fs::read(&self.firmware.variables)
-            .with_context(|| format!("{} can't be read", self.firmware.variables.display()))?;
-        std::fs::write(&variables, original)
-            .with_context(|| format!("{} can't be written", variables.display()))?;
-
-        let mut line: Vec<OsString> = [
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-machine",
-            "q35",
-            "-accel",
-            ACCELERATOR,
-            "-cpu",
-            CPU_MODEL,
-        ]
-        .map(OsString::from)
-        .to_vec();
-        let mut add = |key: &str, value: String| line.extend([key.into(), value.into()]);
-        add("-smp", self.processors.to_string());
-        add("-m", self.memory_mib.to_string());
-        let code = option_value(&self.firmware.code);
-        add(
-            "-drive",
-            format!("if=pflash,format=raw,readonly=on,file={code}"),
-        );
-        add(
-            "-drive",
-            format!("if=pflash,format=raw,file={}", option_value(&variables)),
-        );
-        for (number, disk) in self.disks.iter().enumerate() {
-            let snapshot = if disk.keep { "off" } else { "on" };
-            let path = option_value(&disk.path);
-            add(
-                "-drive",
-                format!("if=none,id=disk{number},format=raw,snapshot={snapshot},file={path}"),
-            );
-            add(
-                "-device",
-                format!("nvme,drive=disk{number},serial=entente{number},bootindex={number}"),
-            );
+        match &self.program {
+            Program::Qemu(qemu) => qemu.start(self),
+            Program::Bochs(bochs) => bochs.start(self),
         }
-        if let Some(kernel) = &self.kernel {
-            add("-kernel", kernel.linux.display().to_string());
-            add("-initrd", kernel.initramfs.display().to_string());
-            add("-append", kernel.command_line.clone());
-        }
-        // In a person's terminal, control-A X ends the emulator and control-C goes to the guest.
-        let multiplexed = if interactive { "on" } else { "off" };
-        add(
-            "-chardev",
-            format!("stdio,id=line,signal=off,mux={multiplexed}"),
-        );
-        add("-serial", "chardev:line".into());
-        if interactive {
-            add("-mon", "chardev=line,mode=readline".into());
-        }
-        line.extend(self.arguments.iter().map(OsString::from));
-        Ok(line)
+        .context("the emulator can't be started; `cargo xtask doctor` tells what is missing")
     }
 
-    /// The file that takes what the emulator itself complains of.
-    pub(crate) fn complaints(&self) -> PathBuf {
+    /// What the emulator itself complained of, one line each.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let said = std::fs::read(self.said()).unwrap_or_default();
+        complaint::plain(&String::from_utf8_lossy(&said))
+    }
+
+    /// What it found that no software may do: a run that shows such a line has failed.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        match &self.program {
+            Program::Qemu(_) => Vec::new(),
+            Program::Bochs(_) => {
+                let log = std::fs::read(bochs::log(self)).unwrap_or_default();
+                complaint::violations(&String::from_utf8_lossy(&log))
+            }
+        }
+    }
+
+    /// The file that takes what the emulator says on its standard error.
+    fn said(&self) -> PathBuf {
         self.folder.join("emulator.log")
-    }
-
-    /// The process, not yet started.
-    pub(crate) fn process(&self, interactive: bool) -> Result<duct::Expression> {
-        let mut line = self.command_line(interactive)?;
-        line.insert(0, PROGRAM.into());
-        // Should this process be killed, the emulator goes with it. setpriv becomes the emulator,
-        // so its process id stays.
-        let guard = ["--pdeathsig", "KILL"].map(OsString::from);
-        Ok(duct::cmd("setpriv", guard.into_iter().chain(line)))
     }
 }
 
-/// Runs the PC with its serial line on this terminal until it is turned off.
-pub fn start_interactive(emulator: &Emulator) -> Result<()> {
-    let _turn = take_turn()?;
-    emulator
-        .process(true)?
-        .run()
-        .with_context(|| format!("{PROGRAM} failed"))?;
-    Ok(())
+/// A program that is ended when this process is, even by a kill. `setpriv` becomes the program, so
+/// its process id stays.
+fn guarded(line: impl IntoIterator<Item = std::ffi::OsString>) -> duct::Expression {
+    let guard = ["--pdeathsig", "KILL"].map(std::ffi::OsString::from);
+    duct::cmd("setpriv", guard.into_iter().chain(line))
 }
 
 /// Waits until no other emulator of this kind runs on the machine; the turn ends with the value.
@@ -167,7 +157,15 @@ pub(crate) fn take_turn() -> Result<File> {
     Ok(file)
 }
 
-/// A path as a value in one of the emulator's option lists, where a comma is written twice.
-fn option_value(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_is_a_vendors_or_has_a_name() {
+        let read = |text| serde_yaml::from_str::<Cpu>(text).unwrap();
+        assert_eq!(read("intel"), Cpu::Intel);
+        assert_eq!(read("amd"), Cpu::Amd);
+        assert_eq!(read("ryzen"), Cpu::Model("ryzen".to_owned()));
+    }
 }

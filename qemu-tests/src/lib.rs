@@ -12,6 +12,7 @@
 //! - One emulator at a time: measured CPU seconds mean something only then.
 #![forbid(unsafe_code)]
 
+mod complaint;
 mod cpu_time;
 mod emulator;
 mod firmware;
@@ -19,7 +20,9 @@ mod row;
 mod serial;
 mod watch;
 
-pub use emulator::{Disk, Emulator, Kernel, start_interactive};
+pub use emulator::{
+    Bochs, Cpu, Disk, Emulator, EmulatorName, Kernel, Program, Qemu, start_interactive,
+};
 pub use firmware::Firmware;
 pub use row::{Boot, DiskHolds, Row, RowSet};
 pub use watch::{Expectation, Limits, Report, Stamp, Watch, run};

@@ -1,5 +1,6 @@
 //! Rows: one boot each, as data.
 
+use crate::emulator::{Cpu, EmulatorName};
 use crate::watch::{Expectation, Limits};
 use anyhow::{Context as _, Result, ensure};
 use regex::Regex;
@@ -42,6 +43,15 @@ pub struct Row {
     /// What is booted.
     #[serde(default)]
     pub boot: Boot,
+    /// The recipe of the image; the one that is booted anyway unless named.
+    #[serde(default)]
+    pub recipe: Option<String>,
+    /// What emulates the PC.
+    #[serde(default)]
+    pub emulator: EmulatorName,
+    /// Its processor: `intel`, `amd` or the emulator's name of a model.
+    #[serde(default)]
+    pub cpu: Cpu,
     /// Words added to the control domain's kernel command line.
     #[serde(default)]
     pub append: Vec<String>,

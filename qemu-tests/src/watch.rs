@@ -1,9 +1,9 @@
 //! Runs an emulator, stamps the lines it prints and waits for those that are expected.
 
 use crate::cpu_time;
-use crate::emulator::{Emulator, take_turn};
+use crate::emulator::{Emulator, Running, take_turn};
 use crate::serial::Lines;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
@@ -95,19 +95,16 @@ const TAIL_LENGTH: usize = 40;
 /// line, the reason and the end of the serial log.
 pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report> {
     let _turn = take_turn()?;
-    let (keyboard, typed) = std::io::pipe().context("no pipe can be made")?;
-    let child = emulator
-        .process(false)?
-        .stdin_file(keyboard)
-        .stderr_path(emulator.complaints())
-        .unchecked()
-        .reader()
-        .context("the emulator can't be started; `cargo xtask doctor` tells what is missing")?;
+    let Running {
+        process,
+        mut sent,
+        typed,
+    } = emulator.start()?;
     let mut session = Session {
         watch,
         limits,
-        complaints: emulator.complaints(),
-        pid: child.pids().first().copied().unwrap_or_default(),
+        emulator,
+        pid: process.pids().first().copied().unwrap_or_default(),
         begun: Instant::now(),
         cpu: Duration::ZERO,
         lines: Lines::default(),
@@ -117,7 +114,7 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
         texts: BTreeSet::new(),
         current_used: false,
         stamps: Vec::new(),
-        typed: Box::new(typed),
+        typed,
         log: watch
             .log
             .as_ref()
@@ -131,7 +128,7 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
         scope.spawn(|| {
             let sender = sender;
             let mut piece = [0; 4096];
-            while let Ok(length) = (&child).read(&mut piece) {
+            while let Ok(length) = sent.read(&mut piece) {
                 if length == 0 || sender.send(piece[..length].to_vec()).is_err() {
                     break;
                 }
@@ -139,9 +136,10 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
         });
         let outcome = session.follow(&pieces);
         // By its id, and waited for; the reader then sees the end of the pipe.
-        let ended = child.kill();
+        let ended = process.kill();
         outcome.and(ended.context("the emulator can't be ended"))
     })?;
+    session.check_rules()?;
     Ok(Report {
         stamps: session.stamps,
         cpu: session.cpu,
@@ -152,7 +150,7 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
 struct Session<'a> {
     watch: &'a Watch,
     limits: Limits,
-    complaints: PathBuf,
+    emulator: &'a Emulator,
     pid: u32,
     begun: Instant,
     cpu: Duration,
@@ -200,14 +198,29 @@ impl Session<'_> {
         if self.next == self.watch.expect.len() {
             return Ok(());
         }
-        let complaints = std::fs::read_to_string(&self.complaints).unwrap_or_default();
-        // It warns of each processor feature that software emulation leaves out.
-        let told: String = complaints
-            .lines()
-            .filter(|line| !line.contains("TCG doesn't support requested feature"))
+        let told = self.emulator.complaints().into_iter();
+        let told: String = told
+            .chain(self.emulator.violations())
             .map(|line| format!(" ({line})"))
             .collect();
         bail!(self.failure(&format!("the emulator ended{told}")))
+    }
+
+    /// A run is no success if the emulator saw a rule of the processor broken.
+    fn check_rules(&self) -> Result<()> {
+        let violations = self.emulator.violations();
+        ensure!(
+            violations.is_empty(),
+            "the emulator named {} broken rules of the processor, the first being:\n  | {}",
+            violations.len(),
+            violations
+                .iter()
+                .take(TAIL_LENGTH)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("\n  | ")
+        );
+        Ok(())
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<()> {
@@ -337,6 +350,25 @@ pub(crate) fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rege
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Bochs, Cpu, Program};
+
+    /// One that is never started.
+    fn emulator() -> Emulator {
+        let bochs = Bochs {
+            command: Vec::new(),
+            environment: Vec::new(),
+            firmware: PathBuf::new(),
+            video_firmware: PathBuf::new(),
+            cpu: Cpu::Amd,
+        };
+        Emulator {
+            program: Program::Bochs(bochs),
+            processors: 1,
+            memory_mib: 1,
+            disks: Vec::new(),
+            folder: "/nowhere".into(),
+        }
+    }
 
     /// What a serial line with these lines leads to, all of them at once.
     fn follow(row: &str, lines: &str) -> Result<()> {
@@ -345,13 +377,14 @@ mod tests {
             until_off: true,
             ..Watch::default()
         };
+        let emulator = emulator();
         let mut session = Session {
             watch: &watch,
             limits: Limits {
                 cpu: Duration::MAX,
                 wall: Duration::MAX,
             },
-            complaints: PathBuf::new(),
+            emulator: &emulator,
             pid: 0,
             begun: Instant::now(),
             cpu: Duration::ZERO,

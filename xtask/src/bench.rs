@@ -4,6 +4,7 @@ mod exits;
 
 use crate::context::Context;
 use anyhow::{Result, bail, ensure};
+use qemu_tests::{Cpu, EmulatorName};
 use std::fmt::Write as _;
 
 /// One measured figure.
@@ -35,9 +36,15 @@ impl Row {
 }
 
 /// Runs the named bench and prints what it found. A target that is missed is an error.
-pub fn run(context: &Context, name: &str, json: bool) -> Result<()> {
+pub fn run(
+    context: &Context,
+    name: &str,
+    emulator: EmulatorName,
+    cpu: &Cpu,
+    json: bool,
+) -> Result<()> {
     let rows = match name {
-        "exits" => exits::run(context)?,
+        "exits" => exits::run(context, emulator, cpu)?,
         other => bail!("there is no bench {other}; there is exits"),
     };
     match json {

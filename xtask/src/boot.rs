@@ -1,11 +1,11 @@
 //! `cargo xtask boot`: builds everything and boots it in an emulator.
 
 use crate::context::{Context, create_folder};
-use crate::image::{self, Changes, Image};
+use crate::image::{self, Changes};
+use crate::pc::Pc;
 use crate::recipe::Recipe;
-use crate::{firmware, host};
 use anyhow::{Context as _, Result, ensure};
-use qemu_tests::{Boot, Disk, Emulator, Expectation, Kernel, Limits, Report, Row, Watch};
+use qemu_tests::{Boot, Cpu, Disk, EmulatorName, Expectation, Limits, Report, Row, Watch};
 use regex::Regex;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,10 @@ use std::time::Duration;
 pub struct Options {
     /// Wait for the expected lines, print the time line and end.
     pub headless: bool,
+    /// What emulates the PC.
+    pub emulator: EmulatorName,
+    /// Its processor.
+    pub cpu: Cpu,
     /// A firmware's code.
     pub firmware: Option<PathBuf>,
     /// The machine to start; `none` for the control domain alone.
@@ -42,15 +46,25 @@ pub struct Options {
 }
 
 /// The row whose lines a headless boot waits for.
-const ROW: &str = "qemu-tests/rows/first-light.yaml";
+fn row(context: &Context, options: &Options) -> Result<Row> {
+    let name = match (options.emulator, &options.cpu) {
+        (EmulatorName::Qemu, _) => "first-light",
+        (EmulatorName::Bochs, Cpu::Amd) => "bochs-amd-payload",
+        (EmulatorName::Bochs, _) => "vmx-smoke",
+    };
+    Row::read(&context.root.join(format!("qemu-tests/rows/{name}.yaml")))
+}
 
 /// Runs the command.
 pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> {
-    host::require(&["qemu-system-x86_64"])?;
-    let firmware = firmware::find(context, options.firmware.as_deref())?;
-    let row = Row::read(&context.root.join(ROW))?;
-    let alone = options.without_hypervisor || options.machine.as_deref() == Some("none");
+    let row = row(context, options)?;
+    let alone =
+        options.without_hypervisor || options.machine.as_deref() == Some("none") || !row.data_disk;
     let mut append = options.append.clone();
+    if !row.data_disk {
+        // No machine is started, but what the row says.
+        append.extend(row.append.iter().cloned());
+    }
     if !alone {
         let machine = options.machine.as_deref().unwrap_or(&recipe.data.machine);
         append.push(format!("entente.machine={machine}"));
@@ -66,16 +80,16 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         true => Boot::WithoutHypervisor,
         false => Boot::Image,
     };
-    let mut emulator = Emulator {
-        firmware,
+    let pc = Pc {
+        emulator: options.emulator,
+        cpu: &options.cpu,
         processors: options.processors.unwrap_or(row.processors),
         memory_mib: options.memory_mib.unwrap_or(row.memory_mib),
-        disks: Vec::new(),
-        kernel: None,
-        arguments: options.arguments.clone(),
+        firmware: options.firmware.as_deref(),
+        arguments: &options.arguments,
         folder: context.out.join("boot"),
     };
-    insert_media(&mut emulator, &image, boot);
+    let mut emulator = pc.with_image(context, &image, boot)?;
     if !alone {
         let present = image::data_disk_path(context, recipe);
         let path = match options.keep_data && present.exists() {
@@ -114,26 +128,6 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         .with_context(|| format!("the boot failed (whole serial log: {})", log.display()))?;
     print_time_line(&report);
     Ok(())
-}
-
-/// Puts what is booted into the emulated PC.
-pub fn insert_media(emulator: &mut Emulator, image: &Image, boot: Boot) {
-    match boot {
-        Boot::Image => emulator.disks.insert(
-            0,
-            Disk {
-                path: image.disk.clone(),
-                keep: false,
-            },
-        ),
-        Boot::WithoutHypervisor => {
-            emulator.kernel = Some(Kernel {
-                linux: image.kernel.clone(),
-                initramfs: image.initramfs.clone(),
-                command_line: image.command_line.clone(),
-            });
-        }
-    }
 }
 
 /// What a row expects up to the first prompt that it would answer.

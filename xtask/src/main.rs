@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bochs;
 mod boot;
 mod cli;
 mod context;
@@ -23,6 +24,7 @@ mod guest_disk;
 mod host;
 mod image;
 mod packages;
+mod pc;
 mod progress;
 mod recipe;
 mod repro;

@@ -24,6 +24,9 @@ pub struct Recipe {
     /// Files from distribution packages.
     #[serde(default)]
     pub files: Vec<PackageFile>,
+    /// Whether the initramfs is compressed, where reading it costs more than unpacking it.
+    #[serde(default)]
+    pub compress_initramfs: bool,
     /// Size of the EFI system partition in MiB.
     pub esp_mib: u64,
     /// The disk that holds the machines.

@@ -1,19 +1,18 @@
 //! The rows of `qemu-tests/rows/`: an image for each, booted and watched.
 
-use crate::boot::insert_media;
 use crate::context::{Context, create_folder};
+use crate::disk_check;
 use crate::image::{self, Changes};
+use crate::pc::Pc;
 use crate::recipe::Recipe;
 use crate::test::Count;
-use crate::{disk_check, firmware};
 use anyhow::{Context as _, Result, ensure};
-use qemu_tests::{Boot, Disk, Emulator, Firmware, Report, Row, RowSet, Watch};
+use qemu_tests::{Boot, Disk, Report, Row, RowSet, Watch};
 use std::path::Path;
 use std::process::Command;
 
 /// Runs the rows of a set, or those named, and prints a line for each.
 pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
-    let firmware = firmware::find(context, None)?;
     let rows = Row::read_all(&context.root.join("qemu-tests/rows"))?;
     for name in names {
         ensure!(
@@ -30,7 +29,7 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
         if !wanted {
             continue;
         }
-        let outcome = run_one(context, recipe, &row, &firmware);
+        let outcome = run_one(context, recipe, &row);
         count.add(outcome.is_ok());
         match outcome {
             Ok(report) => println!(
@@ -45,9 +44,13 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
     Ok(count)
 }
 
-fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -> Result<Report> {
+fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
     let folder = context.out.join("rows").join(&row.name);
     create_folder(&folder)?;
+    let named = row.recipe.as_deref();
+    let named = named.map(|name| Recipe::read(&context.root, name));
+    let named = named.transpose()?;
+    let recipe = named.as_ref().unwrap_or(recipe);
     let changes = Changes {
         append: row.append.clone(),
         without_words: row.without_words.clone(),
@@ -59,16 +62,16 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row, firmware: &Firmware) -
         ..context.clone()
     };
     let image = image::build(&of_row, recipe, &changes)?;
-    let mut emulator = Emulator {
-        firmware: firmware.clone(),
+    let pc = Pc {
+        emulator: row.emulator,
+        cpu: &row.cpu,
         processors: row.processors,
         memory_mib: row.memory_mib,
-        disks: Vec::new(),
-        kernel: None,
-        arguments: row.arguments.clone(),
+        firmware: None,
+        arguments: &row.arguments,
         folder: folder.clone(),
     };
-    insert_media(&mut emulator, &image, row.boot);
+    let mut emulator = pc.with_image(context, &image, row.boot)?;
     let data = folder.join("data.img");
     if row.data_disk {
         copy_sparse(&image::machines(context, recipe)?, &data)?;

@@ -3,18 +3,21 @@
 //! The same guest, `payload` in its mode `exits`, runs three times on the same emulated processor:
 //! alone, where a bare world switch is the floor; under the hypervisor; and under KVM with QEMU.
 //! With `-icount` the time stamp counter ticks once for each instruction executed on the whole PC,
-//! and a round without it tells the time. The least of many batches counts: it is free of timer
+//! and a round without it tells the time. In Bochs the counter always ticks so, there is no other
+//! round, and nothing starts the guest alone. The least of many batches counts: it is free of timer
 //! ticks and of what else the host does.
 
 use super::Row;
-use crate::boot::insert_media;
 use crate::context::{Context, create_folder, write};
 use crate::image::{self, Changes};
 use crate::packages::{self, Store};
+use crate::pc::Pc;
 use crate::recipe::Recipe;
-use crate::{firmware, host, progress, toolchain};
+use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
-use qemu_tests::{Boot, Emulator, Expectation, Firmware, Limits, Watch};
+use qemu_tests::{
+    Boot, Cpu, Emulator, EmulatorName, Expectation, Firmware, Limits, Program, Qemu, Watch,
+};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +41,9 @@ const EXITS: [(&str, &str, Option<[f64; 2]>); 5] = [
 
 /// Makes the emulator count instructions as time.
 const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+
+/// RAM of each PC.
+const MEMORY_MIB: u32 = 2048;
 
 /// A round: what one tick of the counter is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,28 +73,34 @@ impl Costs {
 /// The PCs that are compared.
 struct Bench<'a> {
     context: &'a Context,
-    seabios: Firmware,
-    uefi: Firmware,
+    emulator: EmulatorName,
+    cpu: &'a Cpu,
     ours: image::Image,
     peer: image::Image,
     payload: PathBuf,
 }
 
-/// Measures, in two rounds.
-pub fn run(context: &Context) -> Result<Vec<Row>> {
-    host::require(&["qemu-system-x86_64"])?;
-    let bench = Bench::build(context)?;
+/// Measures, in two rounds where the emulator has both.
+pub fn run(context: &Context, emulator: EmulatorName, cpu: &Cpu) -> Result<Vec<Row>> {
+    let bench = Bench::build(context, emulator, cpu)?;
+    let rounds: &[Round] = match emulator {
+        EmulatorName::Qemu => &[Round::Instructions, Round::Time],
+        EmulatorName::Bochs => &[Round::Instructions],
+    };
     let mut rows = Vec::new();
-    for round in [Round::Instructions, Round::Time] {
-        let floor = bench.alone(round)?;
+    for &round in rounds {
+        let floor = match emulator {
+            EmulatorName::Qemu => Some(bench.alone(round)?),
+            EmulatorName::Bochs => None,
+        };
         let ours = bench.ours(round)?;
         let peer = bench.peer(round)?;
-        rows.extend(compare(round, &floor, &ours, &peer)?);
+        rows.extend(compare(round, floor.as_ref(), &ours, &peer)?);
     }
     Ok(rows)
 }
 
-fn compare(round: Round, floor: &Costs, ours: &Costs, peer: &Costs) -> Result<Vec<Row>> {
+fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> Result<Vec<Row>> {
     let (unit, scale) = match round {
         Round::Instructions => ("instructions", 1.0),
         // All three see the counter of the same processor.
@@ -98,10 +110,11 @@ fn compare(round: Round, floor: &Costs, ours: &Costs, peer: &Costs) -> Result<Ve
         }
     };
     let mut rows = Vec::new();
-    for (key, name) in [
+    let alone = [
         ("cpuid", "CPUID without an exit"),
         ("floor", "bare world switch"),
-    ] {
+    ];
+    for (floor, (key, name)) in floor.into_iter().flat_map(|f| alone.map(|what| (f, what))) {
         rows.push(Row {
             name,
             value: floor.of(key)? * scale,
@@ -128,7 +141,7 @@ fn compare(round: Round, floor: &Costs, ours: &Costs, peer: &Costs) -> Result<Ve
 }
 
 impl<'a> Bench<'a> {
-    fn build(context: &'a Context) -> Result<Self> {
+    fn build(context: &'a Context, emulator: EmulatorName, cpu: &'a Cpu) -> Result<Self> {
         let of_bench = Context {
             out: context.out.join("bench"),
             ..context.clone()
@@ -155,10 +168,11 @@ impl<'a> Bench<'a> {
             ..Changes::default()
         };
         let read = |name| Recipe::read(&context.root, name);
+        let recipe = recipe_for(emulator);
         Ok(Self {
-            seabios: seabios(&of_bench)?,
-            uefi: firmware::find(context, None)?,
-            ours: image::build(&of_bench, &read("first-light")?, &ours)?,
+            emulator,
+            cpu,
+            ours: image::build(&of_bench, &read(recipe)?, &ours)?,
             peer: image::build(&of_bench, &read("kvm-peer")?, &peer)?,
             payload: toolchain::build(context, "payload", toolchain::NONE)?,
             context,
@@ -167,41 +181,68 @@ impl<'a> Bench<'a> {
 
     /// The guest without anything below it, by QEMU's own loader.
     fn alone(&self, round: Round) -> Result<Costs> {
-        let mut emulator = self.emulator(&self.seabios, "alone");
         let payload = self.payload.display().to_string();
-        let words = ["-kernel", &payload, "-append", "exits"];
-        emulator.arguments.extend(words.map(str::to_owned));
-        self.measure(emulator, round, "alone")
+        let words = ["-kernel", &payload, "-append", "exits"].map(str::to_owned);
+        let mut qemu = seabios(self.context)?;
+        qemu.arguments = [&words[..], &counting(round)].concat();
+        self.measure(&self.without_disks(qemu, "alone"), "alone")
     }
 
     fn ours(&self, round: Round) -> Result<Costs> {
-        let mut emulator = self.emulator(&self.uefi, "ours");
-        insert_media(&mut emulator, &self.ours, Boot::Image);
-        self.measure(emulator, round, "under the hypervisor")
+        let arguments = match self.emulator {
+            EmulatorName::Qemu => counting(round),
+            EmulatorName::Bochs => Vec::new(),
+        };
+        let pc = self.pc(&arguments, "ours");
+        let emulator = pc.with_image(self.context, &self.ours, Boot::Image)?;
+        self.measure(&emulator, "under the hypervisor")
     }
 
+    /// QEMU starts it by SeaBIOS, which is quicker than UEFI.
     fn peer(&self, round: Round) -> Result<Costs> {
-        let mut emulator = self.emulator(&self.seabios, "peer");
-        insert_media(&mut emulator, &self.peer, Boot::WithoutHypervisor);
-        self.measure(emulator, round, "under KVM")
+        let emulator = match self.emulator {
+            EmulatorName::Qemu => {
+                let mut qemu = seabios(self.context)?;
+                qemu.arguments = counting(round);
+                qemu.kernel = Some(self.peer.as_kernel());
+                self.without_disks(qemu, "peer")
+            }
+            EmulatorName::Bochs => self.pc(&[], "peer").with_image(
+                self.context,
+                &self.peer,
+                Boot::WithoutHypervisor,
+            )?,
+        };
+        self.measure(&emulator, "under KVM")
     }
 
-    fn emulator(&self, firmware: &Firmware, name: &str) -> Emulator {
+    fn without_disks(&self, qemu: Qemu, name: &str) -> Emulator {
         Emulator {
-            firmware: firmware.clone(),
+            program: Program::Qemu(qemu),
             processors: 1,
-            memory_mib: 2048,
+            memory_mib: MEMORY_MIB,
             disks: Vec::new(),
-            kernel: None,
-            arguments: Vec::new(),
-            folder: self.context.out.join("bench").join(name),
+            folder: self.folder(name),
         }
     }
 
-    fn measure(&self, mut emulator: Emulator, round: Round, what: &'static str) -> Result<Costs> {
-        if round == Round::Instructions {
-            emulator.arguments.extend(COUNTING.map(str::to_owned));
+    fn folder(&self, name: &str) -> PathBuf {
+        self.context.out.join("bench").join(name)
+    }
+
+    fn pc<'b>(&'b self, arguments: &'b [String], name: &str) -> Pc<'b> {
+        Pc {
+            emulator: self.emulator,
+            cpu: self.cpu,
+            processors: 1,
+            memory_mib: MEMORY_MIB,
+            firmware: None,
+            arguments,
+            folder: self.folder(name),
         }
+    }
+
+    fn measure(&self, emulator: &Emulator, what: &'static str) -> Result<Costs> {
         create_folder(&emulator.folder)?;
         let log = emulator.folder.join("serial.log");
         let watch = Watch {
@@ -222,22 +263,42 @@ impl<'a> Bench<'a> {
             wall: Duration::from_secs(900),
         };
         let spinner = progress::spinner(what);
-        let report = qemu_tests::run(&emulator, &watch, limits)
+        let report = qemu_tests::run(emulator, &watch, limits)
             .with_context(|| format!("the guest {what} (serial log: {})", log.display()));
         spinner.finish_and_clear();
         parse(&report?.lines)
     }
 }
 
+/// Arguments that make QEMU count.
+fn counting(round: Round) -> Vec<String> {
+    match round {
+        Round::Instructions => COUNTING.map(str::to_owned).to_vec(),
+        Round::Time => Vec::new(),
+    }
+}
+
+/// The recipe of the image that is measured.
+fn recipe_for(emulator: EmulatorName) -> &'static str {
+    match emulator {
+        EmulatorName::Qemu => "first-light",
+        EmulatorName::Bochs => "first-light-slim",
+    }
+}
+
 /// Debian's SeaBIOS as a flash chip: it starts what UEFI firmware does not, and starts quicker.
-fn seabios(context: &Context) -> Result<Firmware> {
+fn seabios(context: &Context) -> Result<Qemu> {
     let store = Store::open(context)?;
     let folder = packages::unpacked(context, &store, "seabios")?;
-    let variables = context.out.join("no-variables.fd");
+    let variables = context.out.join("bench/no-variables.fd");
     write(&variables, [0xff; 4096])?;
-    Ok(Firmware {
-        code: folder.join("usr/share/seabios/bios-256k.bin"),
-        variables,
+    Ok(Qemu {
+        firmware: Firmware {
+            code: folder.join("usr/share/seabios/bios-256k.bin"),
+            variables,
+        },
+        kernel: None,
+        arguments: Vec::new(),
     })
 }
 
@@ -296,7 +357,7 @@ mod tests {
             text.push(format!("payload: tsc {hz}"));
             parse(&text).unwrap()
         };
-        let rows = compare(Round::Time, &all("1"), &all("2000000000"), &all("1")).unwrap();
+        let rows = compare(Round::Time, Some(&all("1")), &all("2000000000"), &all("1")).unwrap();
         assert_eq!(rows[1].value, 500.0);
         assert_eq!((rows[2].value, rows[2].peer_value), (1000.0, Some(1000.0)));
     }

@@ -1,12 +1,17 @@
 //! The EFI system partition: FAT32, one date, files in the order they are given.
 
 use crate::context::EPOCH_SECONDS;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time};
 use std::io::{Cursor, Write as _};
 
-/// Bytes in a cluster: the smallest, so that a small partition has enough for FAT32.
+/// Bytes in a cluster of FAT32: the smallest, so that a small partition has enough.
 const CLUSTER_SIZE: u32 = 512;
+
+/// Bytes in a cluster of FAT12: the largest, so that a slow disk is read in few pieces.
+const COARSE_CLUSTER_SIZE: u32 = 32 << 10;
+/// Fewer clusters than this are FAT12 (FAT specification §3.5).
+const MOST_COARSE_CLUSTERS: u64 = 4084;
 
 /// The one date.
 #[derive(Debug)]
@@ -38,13 +43,32 @@ impl fatfs::TimeProvider for Epoch {
 
 /// The bytes of a file system of `size` bytes with these files: path with `/`, and content.
 pub fn build(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
-    let size = usize::try_from(size).context("the system partition is too large")?;
-    let mut bytes = vec![0; size];
     let options = FormatVolumeOptions::new()
         .fat_type(FatType::Fat32)
         .bytes_per_cluster(CLUSTER_SIZE)
-        .volume_id(volume_id)
-        .volume_label(*b"ENTENTE    ");
+        .volume_id(volume_id);
+    fill(size, options, files)
+}
+
+/// The same as FAT12 with room for `content` bytes in all, for firmware that reads slowly.
+pub fn build_coarse(content: u64, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let cluster = u64::from(COARSE_CLUSTER_SIZE);
+    // Each file and folder may leave most of its last cluster empty; the rest is for the tables.
+    let clusters = content / cluster + 2 * files.len() as u64 + 16;
+    ensure!(
+        clusters < MOST_COARSE_CLUSTERS,
+        "{content} bytes are too many for FAT12"
+    );
+    let options = FormatVolumeOptions::new()
+        .fat_type(FatType::Fat12)
+        .bytes_per_cluster(COARSE_CLUSTER_SIZE);
+    fill(clusters * cluster, options, files)
+}
+
+fn fill(size: u64, options: FormatVolumeOptions, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let size = usize::try_from(size).context("the system partition is too large")?;
+    let mut bytes = vec![0; size];
+    let options = options.volume_label(*b"ENTENTE    ");
     fatfs::format_volume(Cursor::new(&mut bytes), options)
         .context("the system partition can't be formatted")?;
     let options = FsOptions::new()
@@ -95,5 +119,19 @@ mod tests {
         let folder = root.iter().next().unwrap().unwrap();
         assert_eq!(folder.created().date.year, 2024);
         assert_eq!(folder.accessed().day, 1);
+    }
+
+    #[test]
+    fn a_coarse_one_holds_what_it_was_sized_for() {
+        let content = vec![5; 1_000_001];
+        let files = [("a.efi", content.as_slice()), ("b", &content[..1])];
+        let bytes = build_coarse(1_000_002, &files).unwrap();
+        let system = FileSystem::new(Cursor::new(bytes), FsOptions::new()).unwrap();
+        assert_eq!(system.fat_type(), FatType::Fat12);
+        let mut found = Vec::new();
+        let mut file = system.root_dir().open_file("a.efi").unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert!(found == content);
+        assert!(build_coarse(1 << 30, &files).is_err());
     }
 }

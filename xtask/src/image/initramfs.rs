@@ -7,6 +7,9 @@ use crate::packages::{self, Store};
 use crate::recipe::Recipe;
 use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -45,7 +48,20 @@ pub fn build(
     add_modules(&mut archive, recipe, modules, release)?;
     add_programs(&mut archive, context, recipe)?;
     add_package_files(&mut archive, context, store, recipe)?;
-    Ok(archive.to_bytes())
+    let bytes = archive.to_bytes();
+    match recipe.compress_initramfs {
+        true => compressed(&bytes),
+        false => Ok(bytes),
+    }
+}
+
+/// The same as gzip (RFC 1952), without a name and a date.
+fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .context("the initramfs can't be compressed")
 }
 
 fn add_modules(archive: &mut Archive, recipe: &Recipe, folder: &Path, release: &str) -> Result<()> {
@@ -106,4 +122,22 @@ fn add_package_files(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_compressed_archive_is_the_same_every_time() {
+        let bytes = b"070701".repeat(1000);
+        let once = compressed(&bytes).unwrap();
+        assert!(once.len() < bytes.len() / 10);
+        assert_eq!(once, compressed(&bytes).unwrap());
+        let mut back = Vec::new();
+        let mut decoder = flate2::read::GzDecoder::new(once.as_slice());
+        decoder.read_to_end(&mut back).unwrap();
+        assert_eq!(back, bytes);
+    }
 }

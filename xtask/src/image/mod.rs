@@ -2,7 +2,7 @@
 
 mod cpio;
 mod data_disk;
-mod esp;
+pub mod esp;
 mod initramfs;
 mod kernel_modules;
 mod partition_table;
@@ -14,6 +14,7 @@ use crate::recipe::Recipe;
 use crate::{digest, guest_disk, toolchain};
 use anyhow::{Context as _, Result, ensure};
 use partition_table::Part;
+use qemu_tests::Kernel;
 use std::path::{Path, PathBuf};
 
 /// Where the partition of the data disk starts, in bytes.
@@ -32,6 +33,17 @@ pub struct Image {
     pub initramfs: PathBuf,
     /// Its command line.
     pub command_line: String,
+}
+
+impl Image {
+    /// The control domain without the hypervisor.
+    pub fn as_kernel(&self) -> Kernel {
+        Kernel {
+            linux: self.kernel.clone(),
+            initramfs: self.initramfs.clone(),
+            command_line: self.command_line.clone(),
+        }
+    }
 }
 
 /// Changes to a recipe for one build.

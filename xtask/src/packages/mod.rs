@@ -13,6 +13,7 @@
 
 mod client;
 mod lock;
+mod tree;
 
 use crate::context::{Context, create_folder};
 use crate::{digest, progress};
@@ -22,6 +23,7 @@ use lock::{Lock, Pin};
 use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+pub use tree::Tree;
 
 /// The Debian release whose packages are used.
 pub const RELEASE: &str = "trixie";
