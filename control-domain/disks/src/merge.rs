@@ -157,6 +157,8 @@ pub fn merge(
     let depth = plan.merged.len() as u32;
     let into_options = OpenOptions {
         accept_parent: options.accept_parent,
+        // Those that are not merged were looked for.
+        spoil_children: true,
         ..OpenOptions::writable()
     };
     let mut into = open(&plan.into, &into_options)?.disk;

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use crate::detect::{Format, detect};
+use crate::folder::children_near;
 use crate::info::DiskInfo;
 use crate::layer;
 use disk::{Checked, Disk, FileStorage};
@@ -23,6 +24,9 @@ pub struct OpenOptions {
     /// Take a parent that is not, or no longer, the one that the child was made on. Somebody has to
     /// know that it holds the same data.
     pub accept_parent: bool,
+    /// Write to a file although other disks stand on it: they are of no use afterwards, and a VHD does not
+    /// even notice. Files that stand on it are looked for in its own folder.
+    pub spoil_children: bool,
     /// The parent of the file itself, instead of where it says that it is.
     pub parent: Option<PathBuf>,
 }
@@ -72,7 +76,26 @@ impl Opened {
 /// # Errors
 /// Why one of the files can't be used, is missing, or is not the right one.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
+    if options.writable && !options.spoil_children {
+        refuse_children(path)?;
+    }
     open_above(path, options, &mut Vec::new())
+}
+
+/// Who writes below a child makes it useless.
+fn refuse_children(path: &Path) -> Result<(), Error> {
+    // A folder that can't be read has none that could be used.
+    let children = children_near(path, path).unwrap_or_default();
+    match children.first() {
+        None => Ok(()),
+        Some(child) => Err(Error::refused(
+            path,
+            format!(
+                "{} stands on it and would be of no use if it were written; use that one, or merge it first",
+                child.display()
+            ),
+        )),
+    }
 }
 
 /// Describes a disk file. Its parent need not be there.

@@ -298,7 +298,15 @@ fn a_changed_parent_is_refused_until_it_is_accepted() {
     let [base, a] = ["base.vhdx", "a.vhdx"].map(|name| folder.file(name));
     dynamic(&base);
     child(&a, &base);
-    write(&base, 0, &[1; 512]);
+    let error = open(&base, &OpenOptions::writable()).err().unwrap();
+    assert!(error.to_string().contains("stands on it"), "{error}");
+    let options = OpenOptions {
+        spoil_children: true,
+        ..OpenOptions::writable()
+    };
+    let mut disk = open(&base, &options).unwrap().disk;
+    disk.write(0, &[1; 512]).unwrap();
+    disk.close().unwrap();
     let error = open(&a, &OpenOptions::read_only()).err().unwrap();
     assert!(matches!(error, Error::ParentMismatch { .. }), "{error}");
 }
