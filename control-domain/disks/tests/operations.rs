@@ -453,6 +453,31 @@ fn compacting_gives_back_zeros_and_holes() {
 }
 
 #[test]
+fn an_undo_disk_is_compacted_kept_committed_and_discarded() {
+    let folder = Folder::new("undo");
+    let [hda, undo] = ["hda.vhd", "hda_11_22_2006.vud"].map(|name| folder.file(name));
+    dynamic(&hda);
+    child(&undo, &hda);
+    let empty = std::fs::metadata(&undo).unwrap().len();
+    write(&undo, 0, &[1; 512]);
+    write(&undo, 0, &[0; 512]);
+    compact(&undo, &mut silent).unwrap();
+    assert_eq!(std::fs::metadata(&undo).unwrap().len(), empty);
+    assert!(
+        check(&undo, false, &mut silent)
+            .unwrap()
+            .findings
+            .is_empty()
+    );
+    write(&undo, 700, &[2; 512]);
+    let kept = content(&undo);
+    commit(&undo, Leftover::Empty, &mut silent).unwrap();
+    write(&undo, 0, &[3; 512]);
+    discard(&undo, Leftover::Delete).unwrap();
+    assert!(content(&hda) == kept && !undo.exists());
+}
+
+#[test]
 fn compacting_a_vhdx_keeps_its_children() {
     let folder = Folder::new("compact-vhdx");
     let [base, a] = ["base.vhdx", "a.vhdx"].map(|name| folder.file(name));

@@ -214,7 +214,9 @@ pub fn reserved(footer: &Footer, header: &Header) -> Vec<Range<u64>> {
         let paths = header.locators().iter().filter(|l| l.code != [0; 4]);
         ranges.extend(paths.map(|locator| {
             let offset = locator.data_offset.get();
-            offset..offset.saturating_add(locator.data_length.get().into())
+            let end = offset.saturating_add(locator.data_length.get().into());
+            // Blocks and the footer begin at sectors.
+            offset..end.checked_next_multiple_of(SECTOR_SIZE).unwrap_or(end)
         }));
     }
     ranges

@@ -205,7 +205,7 @@ fn locate(storage: &Volatile) -> Located {
 fn resizing_survives() {
     let size = disks::SIZE;
     // A longer table, a shorter disk within a block, and one without some blocks.
-    for (seed, new) in [(5, 140 * BLOCK), (6, size - 5 * 512), (7, 2 * BLOCK)] {
+    for (seed, new) in [(5, 20 * BLOCK), (6, size - 5 * 512), (7, 2 * BLOCK)] {
         let resize = |storage: Volatile| locate(&storage).resize(storage, new);
         change_survives(
             Case::Dynamic,

@@ -3,6 +3,7 @@
 
 use disk::{Checked, Disk};
 use disk_testing::{Image, Random, Volatile};
+use std::sync::OnceLock;
 use vhd::{Located, ParentLink};
 
 /// Bytes in a block, the smallest that there is.
@@ -51,14 +52,18 @@ impl Case {
 
 /// A disk with something in every other sector of its first four blocks.
 fn base() -> Volatile {
-    let storage = Volatile::from_image(Case::Dynamic.file());
-    let mut disk = vhd::open(storage.clone(), None, true).unwrap();
-    for sector in (0..4 * BLOCK / 512).step_by(2) {
-        disk.write(sector * 512, &[0xb0 | sector as u8; 512])
-            .unwrap();
-    }
-    disk.close().unwrap();
-    storage
+    static FILE: OnceLock<Image> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let storage = Volatile::from_image(Case::Dynamic.file());
+        let mut disk = vhd::open(storage.clone(), None, true).unwrap();
+        for sector in (0..4 * BLOCK / 512).step_by(2) {
+            let data = [0xb0 | sector as u8; 512];
+            disk.write(sector * 512, &data).unwrap();
+        }
+        disk.close().unwrap();
+        storage.image()
+    });
+    Volatile::from_image(file.clone())
 }
 
 /// All of a disk.
