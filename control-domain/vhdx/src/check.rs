@@ -4,7 +4,6 @@ use crate::bat::{BITMAP_SIZE, Entry, State};
 use crate::header::{self, Headers};
 use crate::image::Image;
 use crate::info::Borrowed;
-use crate::occupancy::Occupancy;
 use crate::region::{self, Regions};
 use crate::{MIB, file_type};
 use disk::{Checked, DiskError, Storage};
@@ -107,12 +106,7 @@ fn check_copies<S: Storage>(file: &mut Checked<S>, report: &mut Report) -> Resul
 
 fn check_blocks<S: Storage>(image: &mut Image<S>, report: &mut Report) -> Result<(), DiskError> {
     let geometry = image.geometry;
-    let mut occupancy = Occupancy::default();
-    occupancy.take(0..MIB);
-    occupancy.take(image.log());
-    for region in &image.regions.all {
-        occupancy.take(region.range.clone());
-    }
+    let mut occupancy = image.structures();
     let entries = geometry.entries(geometry.size);
     let mut table = vec![0; TABLE_PART as usize];
     for index in 0..entries {

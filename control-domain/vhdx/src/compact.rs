@@ -31,18 +31,14 @@ impl<S: Storage> Vhdx<S> {
         self.flush()?;
         let before = self.image.length;
         let mut blocks = self.placed()?;
+        self.flush()?;
         let total = blocks.iter().map(|block| block.length).sum();
         if !self.image.metadata.leave_allocated {
             blocks = self.give_up_zeros(blocks, progress, total)?;
         }
         // From here on the holes are found by looking, those of before may be cut off.
         self.forget_free();
-        let mut occupancy = Occupancy::default();
-        occupancy.take(0..MIB);
-        occupancy.take(self.image.log());
-        for region in &self.image.regions.all {
-            occupancy.take(region.range.clone());
-        }
+        let mut occupancy = self.image.structures();
         for block in &blocks {
             occupancy.take(block.offset..block.offset + block.length);
         }
@@ -82,6 +78,12 @@ impl<S: Storage> Vhdx<S> {
                     index: geometry.index(block),
                     state: entry.state,
                 });
+            } else if entry.offset != 0 {
+                // Room that was kept for a block that is not there; it will be someone else's.
+                self.make_room(1)?;
+                self.image
+                    .set_entry(geometry.index(block), entry.state, 0)?;
+                self.unflushed = true;
             }
             let last_of_chunk =
                 (block + 1) % geometry.chunk_ratio == 0 || block + 1 == geometry.blocks();

@@ -3,6 +3,7 @@
 use crate::bat::{BITMAP_SIZE, Entry, Geometry, State};
 use crate::header::Headers;
 use crate::metadata::Metadata;
+use crate::occupancy::Occupancy;
 use crate::overlay::Overlay;
 use crate::pages::Pages;
 use crate::region::Regions;
@@ -85,6 +86,17 @@ impl<S: Storage> Image<S> {
         log_range(&self.headers)
     }
 
+    /// The MiB that headers, log and regions take.
+    pub fn structures(&self) -> Occupancy {
+        let mut occupancy = Occupancy::default();
+        occupancy.take(0..MIB);
+        occupancy.take(self.log());
+        for region in &self.regions.all {
+            occupancy.take(region.range.clone());
+        }
+        occupancy
+    }
+
     /// A payload block's entry, checked.
     ///
     /// # Errors
@@ -131,6 +143,16 @@ impl<S: Storage> Image<S> {
             )
         })?;
         Ok((entry, at))
+    }
+
+    /// Where an entry points to, whatever its state; 0 for nowhere.
+    ///
+    /// # Errors
+    /// If its page can't be read.
+    pub fn entry_place(&mut self, index: u64) -> Result<u64, DiskError> {
+        let at = self.geometry.entry_offset(index);
+        let value = self.pages.word(&mut self.file, at)?;
+        Ok(value / MIB * MIB)
     }
 
     /// Changes an entry in memory.

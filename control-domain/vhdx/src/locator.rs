@@ -51,7 +51,11 @@ impl ParentLink {
         volume: Option<&str>,
         absolute: Option<&str>,
     ) -> Self {
-        let mut keys = vec![(LINKAGE.to_owned(), format!("{{{linkage}}}"))];
+        // Windows writes the second linkage too, as zero.
+        let mut keys = vec![
+            (LINKAGE.to_owned(), format!("{{{linkage}}}")),
+            (LINKAGE_2.to_owned(), format!("{{{}}}", Guid::ZERO)),
+        ];
         for (key, path) in [(ABSOLUTE, absolute), (RELATIVE, relative), (VOLUME, volume)] {
             keys.extend(path.map(|path| (key.to_owned(), path.to_owned())));
         }

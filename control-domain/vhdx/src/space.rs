@@ -1,6 +1,8 @@
 //! Room in the file for blocks: at its end, or where a discarded block was.
 
+use crate::bat::BITMAP_SIZE;
 use crate::image::write_zeros;
+use crate::occupancy::Occupancy;
 use crate::{MIB, Vhdx};
 use disk::{DiskError, Storage};
 
@@ -13,9 +15,17 @@ struct Hole {
     clean: bool,
 }
 
-/// Room that was given up since the file was opened.
+/// Tables up to this many entries (32 MiB) are looked through for room that nothing points to, before the
+/// first block is allocated. With larger ones only what is discarded while the disk is open is used again.
+const MOST_ENTRIES: u64 = 4 << 20;
+/// Holes that are remembered.
+const MOST_HOLES: usize = 4096;
+
+/// Room in the file that may be used again.
 #[derive(Default)]
 pub struct Space {
+    /// Whether the table was looked through.
+    searched: bool,
     /// May be used.
     free: Vec<Hole>,
     /// The table in the file still points to it.
@@ -33,6 +43,10 @@ pub(crate) struct Room {
 impl<S: Storage> Vhdx<S> {
     /// Takes room for a block. Without `zeroed`, the caller writes all of it that counts.
     pub(crate) fn allocate(&mut self, length: u64, zeroed: bool) -> Result<Room, DiskError> {
+        if !self.space.searched {
+            self.search()?;
+            self.space.searched = true;
+        }
         let file_length = self.image.length;
         if let Some(found) = self
             .space
@@ -41,7 +55,7 @@ impl<S: Storage> Vhdx<S> {
             .rposition(|hole| hole.length == length)
         {
             let hole = self.space.free[found];
-            if zeroed && !hole.clean {
+            if zeroed && !hole.clean && !self.punch(hole.offset, length) {
                 write_zeros(&mut self.image.file, hole.offset..hole.offset + length)?;
             }
             self.space.free.swap_remove(found);
@@ -59,6 +73,57 @@ impl<S: Storage> Vhdx<S> {
             length,
             file_length,
         })
+    }
+
+    /// Makes a hole in the file, where that is possible.
+    fn punch(&mut self, offset: u64, length: u64) -> bool {
+        matches!(self.image.file.0.punch(offset, length), Ok(true))
+    }
+
+    /// Finds room that nothing points to: what was discarded earlier, or a cut left behind.
+    fn search(&mut self) -> Result<(), DiskError> {
+        let geometry = self.image.geometry;
+        if geometry.entries(geometry.size) > MOST_ENTRIES {
+            return Ok(());
+        }
+        let mut occupancy = self.occupancy()?;
+        // What was discarded since the file was opened is known already, and may still be needed.
+        for hole in self.space.free.iter().chain(&self.space.freed) {
+            occupancy.take(hole.offset..hole.offset + hole.length);
+        }
+        let (length, end) = (geometry.block_size, self.image.length);
+        let mut from = MIB;
+        while occupancy.used + length <= end
+            && self.space.free.len() < MOST_HOLES
+            && let Some(offset) = occupancy.find(from, length, end)
+        {
+            self.space.free.push(Hole {
+                offset,
+                length,
+                clean: false,
+            });
+            from = offset + length;
+        }
+        Ok(())
+    }
+
+    /// What of the file is used, or may be by who knows more than we do.
+    pub(crate) fn occupancy(&mut self) -> Result<Occupancy, DiskError> {
+        let mut occupancy = self.image.structures();
+        let geometry = self.image.geometry;
+        for index in 0..geometry.entries(geometry.size) {
+            // Blocks that are not present may still have their room, section 2.5.1.1.
+            let offset = self.image.entry_place(index)?;
+            if offset != 0 {
+                let length = if geometry.is_bitmap(index) {
+                    BITMAP_SIZE
+                } else {
+                    geometry.block_size
+                };
+                occupancy.take(offset..offset.saturating_add(length));
+            }
+        }
+        Ok(occupancy)
     }
 
     /// Gives room back that nothing points to.
@@ -94,7 +159,7 @@ impl<S: Storage> Vhdx<S> {
     pub(crate) fn settle_freed(&mut self) {
         for mut hole in core::mem::take(&mut self.space.freed) {
             // Where holes can't be made the room is used again all the same, after zeroing.
-            hole.clean = matches!(self.image.file.0.punch(hole.offset, hole.length), Ok(true));
+            hole.clean = self.punch(hole.offset, hole.length);
             self.space.free.push(hole);
         }
     }

@@ -146,11 +146,14 @@ impl<S: Storage> Vhdx<S> {
 
     /// Gives up whole blocks; a fixed disk keeps all of them.
     pub(crate) fn discard_range(&mut self, range: Range<u64>) -> Result<(), DiskError> {
-        self.mark(true)?;
-        let geometry = self.image.geometry;
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
         if self.image.metadata.leave_allocated {
             return Ok(());
         }
+        self.mark(true)?;
+        let geometry = self.image.geometry;
         let first = range.start.div_ceil(geometry.block_size);
         let end = if range.end == geometry.size {
             geometry.blocks()

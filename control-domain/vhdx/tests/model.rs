@@ -136,6 +136,16 @@ fn zeros_take_no_room_and_discarded_room_is_used_again() {
         let mut data = [9; 6];
         disk.read(0, &mut data).unwrap();
         assert_eq!(data, [0; 6]);
+        // Nor is it forgotten when the disk is opened again, and it holds nothing of before.
+        disk.discard(0, SIZE).unwrap();
+        disk.flush().unwrap();
+        let mut disk = case.open(storage.clone(), true);
+        disk.write(77, &[3]).unwrap();
+        disk.flush().unwrap();
+        assert_eq!(storage.image().len(), with_one);
+        let mut data = vec![9; disks::MIB as usize];
+        disk.read(0, &mut data).unwrap();
+        assert!(data[77] == 3 && data.iter().filter(|byte| **byte != 0).count() == 1);
     }
 }
 
