@@ -1,0 +1,4 @@
+//! Any bytes as a VHD; see `control-domain/disk-fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| disk_fuzz::vhd(input));
