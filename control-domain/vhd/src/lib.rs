@@ -10,6 +10,12 @@
 //! *The size of a disk* is the footer's current size, whoever made it. For disks of Virtual PC
 //! some readers take the smaller product of its geometry; its own guests saw the geometry through
 //! the BIOS but the current size in IDENTIFY DEVICE, and Hyper-V takes the current size.
+//!
+//! *Time stamps* are not changed by writing: a child goes by its parent's, and whoever opens a disk for
+//! writing looks for children first. A merge could otherwise not be cut short and go on.
+//!
+//! *Memory*: the block table (4 bytes a block, 64 MiB at most; 4 MiB for 2040 GiB in the usual blocks) and at
+//! most three MiB of sector bitmaps, or 192 of them where they are larger than usual.
 #![forbid(unsafe_code)]
 
 mod bat;
