@@ -4,7 +4,7 @@
 //! its interrupts directly.
 
 use super::control_registers::{ControlRegister, cr0, cr4};
-use super::controls::primary;
+use super::controls::{primary, secondary};
 use super::features::Features;
 use super::host::HostState;
 use super::state::Processor;
@@ -93,6 +93,9 @@ pub unsafe fn start(
         );
         vmcs.write(Field::VPID, tags::CONTROL_DOMAIN.into());
         vmcs.write(Field::EPT_POINTER, tables::pointer(arrival.root));
+        if features.control_domain.secondary & secondary::XSAVES != 0 {
+            vmcs.write(Field::XSS_EXITING, 0);
+        }
     });
     enter_long_mode(&mut cpu, entry);
     PoolBox::new(pool, cpu)
@@ -155,6 +158,11 @@ impl VmxCpu {
             self.role.nmi_pending |= nmi::take(self.role.index);
             let mut controls = self.role.primary_at_rest;
             if self.role.nmi_pending {
+                // A crash report stops the other CPUs by NMI, be it in the control domain, in a guest
+                // or in the hypervisor that they take it; any other is the control domain's.
+                while (self.role.crash_under_way)() {
+                    core::hint::spin_loop();
+                }
                 let blocked = interruptibility::SHADOW | interruptibility::NMI;
                 if self.event.is_none() && self.vmcs.read(Field::INTERRUPTIBILITY) & blocked == 0 {
                     self.inject(event::NMI, 2, None);
@@ -188,12 +196,7 @@ impl Cpu for VmxCpu {
             let exit_reason = unsafe { self.switch() };
             match exit_reason {
                 // Nothing but NMI: no exception of the control domain exits.
-                reason::EXCEPTION_OR_NMI => {
-                    while (self.role.crash_under_way)() {
-                        core::hint::spin_loop();
-                    }
-                    self.role.nmi_pending = true;
-                }
+                reason::EXCEPTION_OR_NMI => self.role.nmi_pending = true,
                 // The handler may have asked for it behind our back.
                 reason::NMI_WINDOW => self.role.primary = 0,
                 reason::CONTROL_REGISTER if self.control_register_access() => {}

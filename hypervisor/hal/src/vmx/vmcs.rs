@@ -165,6 +165,7 @@ impl Field {
     pub const TSC_OFFSET: Self = Self(0x2010);
     pub const VIRTUAL_APIC_PAGE: Self = Self(0x2012);
     pub const EPT_POINTER: Self = Self(0x201a);
+    pub const XSS_EXITING: Self = Self(0x202c);
     pub const GUEST_PHYSICAL_ADDRESS: Self = Self(0x2400);
     pub const LINK_POINTER: Self = Self(0x2800);
     pub const DEBUGCTL: Self = Self(0x2802);
