@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) epoch: Epoch,
     /// Bytes that may still be added to the file's length; then there is no room.
     room: Option<u64>,
+    /// Writes that may still be made; then there is no room.
+    writes: Option<u64>,
 }
 
 /// A handle to the storage; clones see the same bytes.
@@ -119,6 +121,11 @@ impl Volatile {
         self.state().room = room;
     }
 
+    /// So many writes go well from now on, then there is no room; `None` lifts the limit.
+    pub fn limit_writes(&self, writes: Option<u64>) {
+        self.state().writes = writes;
+    }
+
     /// What is left after a power cut now: each unflushed sector reached the disk or not, as
     /// `reached` decides; writes to one sector stay in order.
     pub fn cut(&self, mut reached: impl FnMut() -> bool) -> Vec<u8> {
@@ -135,6 +142,11 @@ impl Volatile {
 
 impl State {
     fn take_room(&mut self, end: u64) -> io::Result<()> {
+        match &mut self.writes {
+            Some(0) => return Err(io::ErrorKind::StorageFull.into()),
+            Some(writes) => *writes -= 1,
+            None => {}
+        }
         let more = end.saturating_sub(self.now.len());
         match &mut self.room {
             Some(room) if *room < more => return Err(io::ErrorKind::StorageFull.into()),

@@ -3,7 +3,7 @@
 
 mod disks;
 
-use disk::{Disk, Raw};
+use disk::{Disk, DiskError, Raw};
 use disk_testing::{Cut, History, Image, Random, Volatile};
 use disks::{Case, Request, judge, request};
 use std::path::PathBuf;
@@ -13,33 +13,56 @@ use vhdx::Kind;
 /// Random subsets of unflushed sectors that are tried with each workload.
 const SUBSETS: usize = 1000;
 
-/// What a guest does, remembered.
-fn workload(case: Case, seed: u64, steps: usize) -> (Volatile, History) {
+/// Does something with a disk, now and then without room; then once more with room. Answers how often there
+/// was none.
+fn attempt(
+    room: Option<u64>,
+    storage: &Volatile,
+    disk: &mut dyn Disk,
+    mut act: impl FnMut(&mut dyn Disk) -> Result<(), DiskError>,
+) -> u32 {
+    storage.limit_writes(room);
+    let outcome = act(disk);
+    storage.limit_writes(None);
+    if let Err(error) = outcome {
+        assert!(room.is_some() && error.is_out_of_space(), "{error}");
+        act(disk).unwrap();
+        return 1;
+    }
+    0
+}
+
+/// What a guest does, remembered; `narrow`: the room runs out now and then.
+fn workload(case: Case, seed: u64, steps: usize, narrow: bool) -> (Volatile, History) {
     let mut random = Random::new(seed);
     let storage = Volatile::from_image(case.file());
     let mut history = History::new(case.content());
     let mut disk = case.open(storage.clone(), true);
+    let mut failures = 0;
     for _ in 0..steps {
         let before = storage.moment();
+        let room = (narrow && random.coin()).then(|| random.below(3));
         match request(&mut random, 20_000) {
             Request::Write { offset, data } => {
-                disk.write(offset, &data).unwrap();
                 history.write(before, offset, &data);
+                failures += attempt(room, &storage, &mut disk, |disk| disk.write(offset, &data));
             }
             Request::Discard { offset, length } => {
-                disk.discard(offset, length).unwrap();
+                failures += attempt(room, &storage, &mut disk, |disk| {
+                    disk.discard(offset, length)
+                });
                 let mut data = vec![0; length as usize];
                 disk.read(offset, &mut data).unwrap();
                 history.write(before, offset, &data);
             }
             Request::Flush => {
-                disk.flush().unwrap();
+                failures += attempt(room, &storage, &mut disk, |disk| disk.flush());
                 history.flushed(storage.moment());
             }
         }
         match random.below(16) {
             0 => {
-                disk.close().unwrap();
+                failures += attempt(room, &storage, &mut disk, |disk| disk.close());
                 history.flushed(storage.moment());
             }
             1 => {
@@ -52,11 +75,12 @@ fn workload(case: Case, seed: u64, steps: usize) -> (Volatile, History) {
     }
     disk.close().unwrap();
     history.flushed(storage.moment());
+    assert!(!narrow || failures > 3, "{failures}");
     (storage, history)
 }
 
-fn cut_everywhere(case: Case, seed: u64, steps: usize) {
-    let (storage, history) = workload(case, seed, steps);
+fn cut_everywhere(case: Case, seed: u64, steps: usize, narrow: bool) {
+    let (storage, history) = workload(case, seed, steps, narrow);
     let qemu = Qemu::find();
     let mut number = 0_usize;
     let count = storage.cuts(seed, SUBSETS, |cut| {
@@ -136,13 +160,20 @@ impl Drop for Qemu {
 #[test]
 fn a_dynamic_disk_survives() {
     let kind = Kind::Dynamic;
-    cut_everywhere(Case { kind, sector: 512 }, 1, 60);
-    cut_everywhere(Case { kind, sector: 4096 }, 2, 30);
+    cut_everywhere(Case { kind, sector: 512 }, 1, 60, false);
+    cut_everywhere(Case { kind, sector: 4096 }, 2, 30, false);
 }
 
 #[test]
 fn a_differencing_disk_survives() {
     let kind = Kind::Differencing;
-    cut_everywhere(Case { kind, sector: 512 }, 3, 60);
-    cut_everywhere(Case { kind, sector: 4096 }, 4, 30);
+    cut_everywhere(Case { kind, sector: 512 }, 3, 60, false);
+    cut_everywhere(Case { kind, sector: 4096 }, 4, 30, false);
+}
+
+#[test]
+fn a_disk_without_room_survives() {
+    for (kind, seed) in [(Kind::Dynamic, 5), (Kind::Differencing, 6)] {
+        cut_everywhere(Case { kind, sector: 512 }, seed, 60, true);
+    }
 }
