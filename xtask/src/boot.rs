@@ -58,17 +58,19 @@ fn row(context: &Context, options: &Options) -> Result<Row> {
 /// Runs the command.
 pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> {
     let row = row(context, options)?;
-    let alone =
-        options.without_hypervisor || options.machine.as_deref() == Some("none") || !row.data_disk;
     let mut append = options.append.clone();
-    if !row.data_disk {
-        // No machine is started, but what the row says.
-        append.extend(row.append.iter().cloned());
-    }
-    if !alone {
-        let machine = options.machine.as_deref().unwrap_or(&recipe.data.machine);
-        append.push(format!("entente.machine={machine}"));
-    }
+    let machine = match options.machine.as_deref() {
+        _ if options.without_hypervisor => None,
+        Some("none") => None,
+        Some(name) => Some(name),
+        None if row.data_disk => Some(recipe.data.machine.as_str()),
+        None => {
+            // What the row starts instead.
+            append.extend(row.append.iter().cloned());
+            None
+        }
+    };
+    append.extend(machine.map(|name| format!("entente.machine={name}")));
     let changes = Changes {
         append,
         without_hypervisor: options.without_hypervisor,
@@ -90,7 +92,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         folder: context.out.join("boot"),
     };
     let mut emulator = pc.with_image(context, &image, boot)?;
-    if !alone {
+    if machine.is_some() {
         let present = image::data_disk_path(context, recipe);
         let path = match options.keep_data && present.exists() {
             true => present,
