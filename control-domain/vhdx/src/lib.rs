@@ -20,7 +20,8 @@
 //! # Memory
 //!
 //! Opening reads headers and tables, nothing that grows with the disk. Of block table and bitmaps at most
-//! [`PAGE_LIMIT`] pages of 4 KiB are held: 8 MiB. Changed pages are at most 126, then they are logged.
+//! [`PAGE_LIMIT`] pages of 4 KiB are held: 8 MiB. Changed pages are at most 126, then they are logged. The first
+//! block that is allocated costs one look through tables of up to 32 MiB, for room that nothing points to.
 //!
 //! What is absent: unsafe code, a panic on what a file says, a moment at which a power cut leaves a file that
 //! does not open or loses what was flushed, and any write to a file that was opened for reading.
