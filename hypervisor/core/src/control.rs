@@ -105,6 +105,7 @@ fn call_instruction<H: Hal>() -> Instruction {
     }
 }
 
+#[inline]
 fn next_rip<H: Hal>(
     hypervisor: &Hypervisor<H>,
     cpu: &H::Cpu,
@@ -113,7 +114,9 @@ fn next_rip<H: Hal>(
 ) -> Option<u64> {
     let memory = hypervisor.hal.memory();
     let read = |address| memory.read_control_domain(Hpa(address));
-    fetch.next_rip(cpu, instruction, read, |_| None)
+    // Its RAM stays where it is, so a page of it never has to be forgotten.
+    let page = |address| memory.control_domain_page(Hpa(address));
+    fetch.next_rip(cpu, instruction, read, page)
 }
 
 fn cpuid<H: Hal>(hypervisor: &Hypervisor<H>, cpu: &mut H::Cpu, fetch: &mut Fetch) {

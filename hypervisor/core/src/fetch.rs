@@ -1,7 +1,7 @@
 //! How long the intercepted instruction is, where the hardware does not say.
 
 use crate::decode::{Instruction, instruction_length};
-use crate::hal::State;
+use crate::hal::{CodeMode, Paging, State};
 use crate::memory::walk;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -15,21 +15,22 @@ pub type Words = &'static [AtomicU64; 512];
 /// be the instruction that the hardware just reported, else the tables are walked.
 #[derive(Default)]
 pub struct Fetch {
-    key: Option<(u64, u64)>,
-    page: u64,
-    /// The page itself, where it is one that `page` of [`Fetch::next_rip`] gave.
+    /// Which linear page it is.
+    key: (u64, u64),
+    /// The page, if it is one that `page` of [`Fetch::next_rip`] gave.
     words: Option<Words>,
 }
 
 impl Fetch {
     /// Forgets the page: its memory may belong to somebody else by now.
     pub fn forget(&mut self) {
-        (self.key, self.words) = (None, None);
+        self.words = None;
     }
 
     /// Address behind the instruction at the state's RIP. `read` gives the eight bytes at an
     /// aligned physical address of whoever runs, `page` the whole page if it stays what it is until
     /// [`Fetch::forget`]. `None`: the memory there holds something else.
+    #[inline]
     pub fn next_rip(
         &mut self,
         state: &impl State,
@@ -40,40 +41,51 @@ impl Fetch {
         if let Some(next) = state.next_rip() {
             return Some(next);
         }
-        let rip = state.rip();
         let mode = state.code_mode();
+        let rip = state.rip();
         let linear = state.cs_base().wrapping_add(rip);
-        let paging = state.paging();
-        let key = (paging.cr3 ^ paging.cr0 << 32, linear >> 12);
-        let length = |page: u64, words: Option<Words>| {
-            let address = page | linear & 0xfff;
-            let read = |at| match words {
-                Some(words) => Some(word(words, at)),
-                None => read(at),
-            };
-            let (bytes, count) = first_bytes(address, &read)?;
-            instruction_length(bytes.get(..count)?, mode, expected).or_else(|| {
-                let (bytes, count) = bytes_at(address, &read)?;
-                instruction_length(bytes.get(..count)?, mode, expected)
-            })
+        let key = key(&state.paging(), linear);
+        // Nearly always: the instruction without prefixes, in the page of the one before.
+        let plain = match self.words {
+            Some(words) if self.key == key => plain_length(words, linear, expected),
+            _ => None,
         };
-        let mut found = if self.key == Some(key) {
-            length(self.page, self.words)
-        } else {
-            None
+        let length = match plain {
+            Some(length) => length,
+            None => self.length(state, linear, expected, &read, &page)?,
         };
-        if found.is_none() {
-            self.page = walk::translate(&paging, linear, &read)?.address & !0xfff;
-            (self.key, self.words) = (Some(key), page(self.page));
-            found = length(self.page, self.words).or_else(|| {
-                let (bytes, count) = self.across(&paging, linear, &read)?;
-                instruction_length(bytes.get(..count)?, mode, expected)
-            });
-        }
-        let next = rip.wrapping_add(u64::from(found?));
+        let next = rip.wrapping_add(u64::from(length));
         Some(match mode {
-            crate::hal::CodeMode::Bits64 => next,
+            CodeMode::Bits64 => next,
             _ => next & 0xffff_ffff,
+        })
+    }
+
+    #[cold]
+    fn length(
+        &mut self,
+        state: &impl State,
+        linear: u64,
+        expected: Instruction,
+        read: &impl Fn(u64) -> Option<u64>,
+        page: &impl Fn(u64) -> Option<Words>,
+    ) -> Option<u8> {
+        let (paging, mode) = (state.paging(), state.code_mode());
+        let length = |words: Words| {
+            let read = |at| Some(word(words, at));
+            let (bytes, count) = bytes_at(linear & 0xfff, &read)?;
+            instruction_length(bytes.get(..count)?, mode, expected)
+        };
+        let key = key(&paging, linear);
+        let remembered = self.words.filter(|_| self.key == key).and_then(length);
+        if remembered.is_some() {
+            return remembered;
+        }
+        let found = walk::translate(&paging, linear, read)?.address & !0xfff;
+        (self.key, self.words) = (key, page(found));
+        self.words.and_then(length).or_else(|| {
+            let (bytes, count) = self.across(&paging, linear, read)?;
+            instruction_length(bytes.get(..count)?, mode, expected)
         })
     }
 
@@ -89,7 +101,7 @@ impl Fetch {
 
     fn across(
         &self,
-        paging: &crate::hal::Paging,
+        paging: &Paging,
         linear: u64,
         read: &impl Fn(u64) -> Option<u64>,
     ) -> Option<([u8; 16], usize)> {
@@ -109,11 +121,28 @@ impl Fetch {
     }
 }
 
-/// The bytes at `address` up to the end of its aligned word, and their number: mostly enough.
-fn first_bytes(address: u64, read: &impl Fn(u64) -> Option<u64>) -> Option<([u8; 8], usize)> {
-    let skip = (address & 7) as usize;
-    let word = read(address & !7)? >> (8 * skip);
-    Some((word.to_le_bytes(), 8 - skip))
+/// What a linear page is remembered by.
+#[inline]
+fn key(paging: &Paging, linear: u64) -> (u64, u64) {
+    (paging.cr3 ^ paging.cr0 << 32, linear >> 12)
+}
+
+/// The length of `expected` if it stands at `linear` within this page, without prefixes.
+#[inline]
+fn plain_length(words: Words, linear: u64, expected: Instruction) -> Option<u8> {
+    let opcode = expected.without_prefixes()?;
+    let pattern = opcode
+        .iter()
+        .rev()
+        .fold(0, |all, &byte| all << 8 | u64::from(byte));
+    let skip_bits = (linear & 7) as usize * 8;
+    let mut found = word(words, linear) >> skip_bits;
+    if skip_bits + 8 * opcode.len() > 64 {
+        let next = words.get((linear as usize & 0xfff) / 8 + 1)?;
+        found |= next.load(Relaxed) << (64 - skip_bits);
+    }
+    let mask = (1 << (8 * opcode.len())) - 1;
+    (found & mask == pattern).then_some(opcode.len() as u8)
 }
 
 /// The bytes at `address` up to the end of its page, 15 at most, and their number.
@@ -165,9 +194,34 @@ mod tests {
                 memory[offset..offset + count],
                 "offset {offset}"
             );
-            let (first, count) = first_bytes(offset as u64, &read).unwrap();
-            assert_eq!(count, 8 - offset % 8);
-            assert_eq!(first[..count], memory[offset..offset + count]);
         }
+    }
+
+    #[test]
+    fn an_instruction_is_found_at_every_place_of_its_page() {
+        for offset in 0..=4096 - 3 {
+            let page: &'static [AtomicU64; 512] =
+                Box::leak(Box::new([const { AtomicU64::new(0) }; 512]));
+            for (at, byte) in [0x0f, 0x01, 0xd9].into_iter().enumerate() {
+                let at = offset + at;
+                page[at / 8].fetch_or(byte << (8 * (at % 8)), Relaxed);
+            }
+            let linear = 0x7000 + offset as u64;
+            assert_eq!(
+                plain_length(page, linear, Instruction::Vmmcall),
+                Some(3),
+                "{offset}"
+            );
+            assert_eq!(plain_length(page, linear, Instruction::Vmcall), None);
+            assert_eq!(plain_length(page, linear, Instruction::Invlpg), None);
+        }
+    }
+
+    #[test]
+    fn an_instruction_that_leaves_its_page_is_not_found_in_it() {
+        let page: &'static [AtomicU64; 512] =
+            Box::leak(Box::new([const { AtomicU64::new(0) }; 512]));
+        page[511].store(0x010f << 48, Relaxed);
+        assert_eq!(plain_length(page, 0xffe, Instruction::Vmmcall), None);
     }
 }

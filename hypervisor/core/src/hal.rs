@@ -46,6 +46,9 @@ pub trait Memory: Sync + 'static {
     fn config(&self, address: Hpa) -> Option<&'static MachineConfig>;
     /// Reads a page-table entry of the control domain; `None` where there is no RAM of its own.
     fn read_control_domain(&self, address: Hpa) -> Option<u64>;
+    /// The 4 KiB page of the control domain's RAM that holds `address`, as words; `None` where
+    /// there is none.
+    fn control_domain_page(&self, address: Hpa) -> Option<&'static [AtomicU64; 512]>;
 }
 
 /// The machine: memory, time and one vendor's virtual processors.

@@ -222,12 +222,22 @@ impl Memory for &'static PhysicalMemory {
 
     fn read_control_domain(&self, address: Hpa) -> Option<u64> {
         let a = address.0;
-        if !a.is_multiple_of(8) || a >= self.top || self.hidden.iter().any(|r| r.contains(&a)) {
+        if !a.is_multiple_of(8) {
             return None;
         }
-        // SAFETY: RAM below `top` is mapped (1); the word is not part of any object of ours, for
-        // those lie in the hidden ranges; the control domain may write it at the same time, which
-        // an atomic load allows.
-        Some(unsafe { &*(a as *const AtomicU64) }.load(Relaxed))
+        let page = self.control_domain_page(address)?;
+        Some(page[(a & 0xfff) as usize / 8].load(Relaxed))
+    }
+
+    fn control_domain_page(&self, address: Hpa) -> Option<&'static [AtomicU64; 512]> {
+        let a = address.0 & !0xfff;
+        let end = a.checked_add(4096)?;
+        if end > self.top || self.hidden.iter().any(|r| r.start < end && a < r.end) {
+            return None;
+        }
+        // SAFETY: RAM below `top` is mapped for ever (1, 4); the page is part of no object of ours,
+        // for those lie in the hidden ranges, which never change; the control
+        // domain may write it at the same time, which atomics allow.
+        Some(unsafe { &*(a as *const [AtomicU64; 512]) })
     }
 }

@@ -50,6 +50,7 @@ pub enum Instruction {
 
 impl Instruction {
     /// The opcode behind the prefixes.
+    #[inline]
     const fn opcode(self) -> &'static [u8] {
         match self {
             Self::Cpuid => &[0x0f, 0xa2],
@@ -77,6 +78,15 @@ impl Instruction {
             Self::Skinit => &[0x0f, 0x01, 0xde],
         }
     }
+
+    /// The whole instruction, where it needs neither a prefix nor an operand.
+    #[inline]
+    pub(crate) const fn without_prefixes(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Pause | Self::Invlpg => None,
+            _ => Some(self.opcode()),
+        }
+    }
 }
 
 /// The length in bytes of the instruction at the start of `bytes`, prefixes included. `None`: the
@@ -84,10 +94,9 @@ impl Instruction {
 /// bytes are looked at.
 #[inline]
 pub fn instruction_length(bytes: &[u8], mode: CodeMode, expected: Instruction) -> Option<u8> {
-    let opcode = expected.opcode();
-    let has_prefix = matches!(expected, Instruction::Pause);
-    let has_operand = matches!(expected, Instruction::Invlpg);
-    if bytes.starts_with(opcode) && !has_prefix && !has_operand {
+    if let Some(opcode) = expected.without_prefixes()
+        && bytes.starts_with(opcode)
+    {
         return Some(opcode.len() as u8);
     }
     prefixed_length(bytes, mode, expected)

@@ -81,6 +81,7 @@ fn unsupported<H: Hal>(run: &mut Run<'_, H>, code: u64, info1: u64, info2: u64) 
 
 impl<H: Hal> Run<'_, H> {
     /// Address behind the instruction that exited, which must be `expected`.
+    #[inline]
     pub fn next_rip(&mut self, expected: Instruction) -> Option<u64> {
         let (machine, memory) = (self.machine, self.hal.memory());
         let processor = &mut *self.processor;

@@ -184,6 +184,10 @@ impl Memory for &'static FakeMemory {
                 .unwrap_or(0),
         )
     }
+
+    fn control_domain_page(&self, _: Hpa) -> Option<&'static [AtomicU64; 512]> {
+        None
+    }
 }
 
 /// A machine whose guests do what a test wrote down.
