@@ -196,6 +196,11 @@ impl Chipset {
         .min()
     }
 
+    /// Whether [`Chipset::take_outputs`] would answer anything.
+    pub fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty() || !self.interrupts.messages.is_empty()
+    }
+
     /// What became due since the last time.
     pub fn take_outputs(&mut self) -> Outputs {
         let mut outputs = std::mem::take(&mut self.outputs);

@@ -24,8 +24,17 @@ pub trait Board: Send {
     fn advance(&mut self, now_ns: u64);
     /// When `advance` must be called next.
     fn next_deadline_ns(&self) -> Option<u64>;
+    /// Whether something became due since the last time.
+    fn has_outputs(&self) -> bool;
     /// What became due since the last time.
     fn take_outputs(&mut self) -> Outputs;
+    /// Nothing to do after a use of the board: no output, the line from the 8259s as told, and
+    /// nothing due before `timer_ns`.
+    fn is_settled(&self, line: bool, timer_ns: Option<u64>) -> bool {
+        !self.has_outputs()
+            && self.interrupt_pending() == line
+            && !is_before(self.next_deadline_ns(), timer_ns)
+    }
     /// What lies where now.
     fn memory_layout(&self) -> Vec<Region>;
     /// Bytes for COM1. Answers how many it took; the rest must be offered again.
@@ -46,4 +55,9 @@ pub trait Board: Send {
     fn exit_code(&self) -> u8 {
         0
     }
+}
+
+/// Is the one time before the other? `None` is never.
+pub fn is_before(one: Option<u64>, other: Option<u64>) -> bool {
+    one.is_some_and(|one| other.is_none_or(|other| one < other))
 }

@@ -41,6 +41,10 @@ impl Board for Chipset {
         Chipset::next_deadline_ns(self)
     }
 
+    fn has_outputs(&self) -> bool {
+        Chipset::has_outputs(self)
+    }
+
     fn take_outputs(&mut self) -> Outputs {
         Chipset::take_outputs(self)
     }

@@ -1,6 +1,6 @@
 //! A machine put together: memory, board, processors, and the threads that carry them.
 
-use crate::board::Board;
+use crate::board::{Board, is_before};
 use crate::bus::MachineBus;
 use crate::clock::Clock;
 use crate::layout::{Change, PoolPlan};
@@ -231,7 +231,9 @@ impl<C: Calls + Sync> Machine<C> {
     pub fn with_board<R>(&self, f: impl FnOnce(&mut dyn Board, u64, &BusMemory) -> R) -> R {
         let mut state = self.lock();
         let result = f(&mut *state.board, self.clock.now_ns(), &self.memory);
-        self.settle(&mut state);
+        if !state.board.is_settled(state.line, state.timer_ns) {
+            self.settle(&mut state);
+        }
         result
     }
 
@@ -254,21 +256,22 @@ impl<C: Calls + Sync> Machine<C> {
         let apic_written = bus.apic_written;
         self.settle(&mut state);
         if apic_written {
-            self.deliver_shown(index);
+            self.deliver_shown(self.run_page(index));
         }
         result
     }
 
     /// Tells processors what a return or a write to the APIC page left in the run page.
-    pub fn deliver_shown(&self, index: usize) {
-        let page = self.run_page(index);
-        self.deliver(Pending {
-            signal: page.signal.load(Relaxed),
-            wake: page.wake.load(Relaxed),
-        });
+    #[inline]
+    pub fn deliver_shown(&self, page: &RunPage) {
+        let (signal, wake) = (page.signal.load(Relaxed), page.wake.load(Relaxed));
+        if signal | wake != 0 {
+            self.deliver(Pending { signal, wake });
+        }
     }
 
     /// Does what the board asks for.
+    #[inline(never)]
     fn settle(&self, state: &mut BoardState) {
         let outputs = state.board.take_outputs();
         if outputs.layout_changed
@@ -293,7 +296,7 @@ impl<C: Calls + Sync> Machine<C> {
         } else if outputs.reset {
             self.stop(Outcome::Reset);
         }
-        if state.board.next_deadline_ns().unwrap_or(u64::MAX) < state.timer_ns.unwrap_or(u64::MAX) {
+        if is_before(state.board.next_deadline_ns(), state.timer_ns) {
             self.timer_bell.notify_one();
         }
     }

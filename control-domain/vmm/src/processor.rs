@@ -65,14 +65,19 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             thread.set_in_run(false);
             let reason =
                 reason.map_err(|e| Outcome::Failed(format!("processor {}: {e}", self.index)))?;
-            self.machine.deliver_shown(self.index);
-            self.answer(reason)?;
+            self.machine.deliver_shown(self.page);
+            match reason {
+                ExitReason::Io => self.port_access()?,
+                _ => self.answer(reason)?,
+            }
+            self.arm_timer(reason == ExitReason::Interrupted)?;
         }
     }
 
+    #[inline(never)]
     fn answer(&mut self, reason: ExitReason) -> Result<(), Outcome> {
         match reason {
-            ExitReason::Interrupted => return self.arm_timer(true),
+            ExitReason::Interrupted => {}
             ExitReason::Halted | ExitReason::WaitForStartup => {
                 let deadline = self.page.next_deadline.load(Relaxed);
                 let timeout =
@@ -110,16 +115,22 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             ExitReason::InvalidState => return Err(self.unexpected("state that can't be entered")),
             ExitReason::Unsupported => return Err(self.unexpected("exit that is not supported")),
         }
-        self.arm_timer(false)
+        Ok(())
     }
 
     /// Keeps the thread's timer at the processor's deadline. After an interrupt, which may have
     /// been the timer's, it is set again: Linux's clock and the counter differ by a few ppm.
+    #[inline]
     fn arm_timer(&mut self, again: bool) -> Result<(), Outcome> {
         let deadline = self.page.next_deadline.load(Relaxed);
         if deadline == self.armed && (!again || deadline == u64::MAX) {
             return Ok(());
         }
+        self.set_timer(deadline)
+    }
+
+    #[cold]
+    fn set_timer(&mut self, deadline: u64) -> Result<(), Outcome> {
         self.armed = deadline;
         let delay = (deadline != u64::MAX).then(|| self.machine.clock.until_tsc(deadline));
         self.timer.set(delay).map_err(|e| no_timer(&e))
@@ -134,6 +145,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
         self.page.completion.store(completion as u32, Relaxed);
     }
 
+    #[inline]
     fn port_access(&mut self) -> Result<(), Outcome> {
         let (port, size, flags, value) = (
             self.data(0) as u16,
@@ -142,9 +154,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             self.data(3),
         );
         if flags & IO_STRING != 0 {
-            return self.with_emulator(|registers, bus| {
-                emulate_port_string(registers, bus, MachineBus::transfer)
-            });
+            return self.string_port_access();
         }
         let value = self.machine.with_board(|board, now, memory| {
             if flags & IO_IN != 0 {
@@ -156,6 +166,13 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
         });
         self.complete(Completion::Io, value.into());
         Ok(())
+    }
+
+    #[cold]
+    fn string_port_access(&mut self) -> Result<(), Outcome> {
+        self.with_emulator(|registers, bus| {
+            emulate_port_string(registers, bus, MachineBus::transfer)
+        })
     }
 
     fn memory_access(&mut self) -> Result<(), Outcome> {

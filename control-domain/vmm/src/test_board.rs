@@ -83,6 +83,10 @@ impl Board for TestBoard {
         None
     }
 
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     fn take_outputs(&mut self) -> Outputs {
         std::mem::take(&mut self.outputs)
     }

@@ -407,6 +407,9 @@ impl Board for ShrinkingBoard {
     fn next_deadline_ns(&self) -> Option<u64> {
         None
     }
+    fn has_outputs(&self) -> bool {
+        !self.outputs.is_empty()
+    }
     fn take_outputs(&mut self) -> Outputs {
         std::mem::take(&mut self.outputs)
     }
