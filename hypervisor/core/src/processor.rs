@@ -170,6 +170,12 @@ impl VirtualProcessor {
 
     // Interrupts.
 
+    /// Is any interrupt requested, even if something holds it back?
+    #[inline]
+    pub fn has_requests(&self) -> bool {
+        self.apic.has_requests()
+    }
+
     /// The highest interrupt that the task priority and the interrupts in service let through.
     #[inline]
     pub fn pending_interrupt(&self) -> Option<u8> {

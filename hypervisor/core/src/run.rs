@@ -253,7 +253,8 @@ impl<H: Hal> Run<'_, H> {
                 return reason;
             }
             let exit = self.processor.vcpu.enter(self.cpu);
-            self.processor.counters.exits += 1;
+            let exits = &mut self.processor.counters.exits;
+            *exits = exits.wrapping_add(1);
             self.processor
                 .emulated
                 .set_task_priority(self.processor.vcpu.task_priority());
@@ -337,6 +338,10 @@ impl<H: Hal> Run<'_, H> {
             vcpu.request_window(emulated.pending_interrupt().map(|vector| vector >> 4));
             return None;
         }
+        if !emulated.has_requests() {
+            vcpu.request_window(None);
+            return None;
+        }
         let mut waiting = emulated.pending_interrupt();
         if waiting.is_some()
             && vcpu.interruptible()
@@ -411,10 +416,12 @@ impl<H: Hal> Run<'_, H> {
         page.signal.store(self.others.signal, Relaxed);
         page.wake.store(self.others.wake, Relaxed);
         page.reason.store(reason as u32, Relaxed);
-        match reason {
-            ExitReason::Interrupted => self.processor.counters.interrupted += 1,
-            _ => self.processor.counters.exits_to_vmm += 1,
-        }
+        let counters = &mut self.processor.counters;
+        let counter = match reason {
+            ExitReason::Interrupted => &mut counters.interrupted,
+            _ => &mut counters.exits_to_vmm,
+        };
+        *counter = counter.wrapping_add(1);
         if !matches!(reason, ExitReason::Halted | ExitReason::WaitForStartup) {
             self.slot.inbox.set_whereabouts(Whereabouts::Vmm);
         }

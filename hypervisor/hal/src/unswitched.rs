@@ -55,6 +55,8 @@ pub struct GuestState {
     xcr0: u64,
     /// DR0 to DR3.
     pub debug_registers: [u64; 4],
+    /// They are in the CPU.
+    has_debug_registers: bool,
     tsc_aux: u64,
     attached: bool,
 }
@@ -69,12 +71,14 @@ impl GuestState {
             components,
             xcr0: 1,
             debug_registers: [0; 4],
+            has_debug_registers: false,
             tsc_aux: 0,
             attached: false,
         })
     }
 
-    /// From the control domain's to the guest's.
+    /// From the control domain's to the guest's, but for the debug registers.
+    #[inline]
     pub fn attach(&mut self, host: &mut HostState) {
         host.xcr0 = cpu::xgetbv();
         // SAFETY: `components.all` is what CPUID allows in XCR0 here and what the control image
@@ -90,13 +94,13 @@ impl GuestState {
                 cpu::xsetbv(self.xcr0);
             }
         }
-        host.debug_registers = cpu::read_debug_registers();
-        cpu::write_debug_registers(self.debug_registers);
         if host.has_tsc_aux {
             // SAFETY: the register is there; any value is legal.
             unsafe {
                 host.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
-                cpu::wrmsr(msr::TSC_AUX, self.tsc_aux);
+                if host.tsc_aux != self.tsc_aux {
+                    cpu::wrmsr(msr::TSC_AUX, self.tsc_aux);
+                }
             }
         }
         if host.last_guest != self.identity {
@@ -106,16 +110,35 @@ impl GuestState {
         self.attached = true;
     }
 
-    /// The opposite.
+    /// Brings the guest's DR0 to DR3 into the CPU, while it is attached. Whoever does so later than
+    /// at once keeps the guest from seeing and using the control domain's until then.
+    pub fn take_debug_registers(&mut self, host: &mut HostState) {
+        host.debug_registers = cpu::read_debug_registers();
+        cpu::write_debug_registers(self.debug_registers);
+        self.has_debug_registers = true;
+    }
+
+    #[cold]
+    fn leave_debug_registers(&mut self, host: &HostState) {
+        self.debug_registers = cpu::read_debug_registers();
+        cpu::write_debug_registers(host.debug_registers);
+        self.has_debug_registers = false;
+    }
+
+    /// From the guest's to the control domain's, all of it.
+    #[inline]
     pub fn detach(&mut self, host: &mut HostState) {
+        if self.has_debug_registers {
+            self.leave_debug_registers(host);
+        }
         // SAFETY: as in `attach`.
         unsafe {
             if host.has_tsc_aux {
                 self.tsc_aux = cpu::rdmsr(msr::TSC_AUX);
-                cpu::wrmsr(msr::TSC_AUX, host.tsc_aux);
+                if self.tsc_aux != host.tsc_aux {
+                    cpu::wrmsr(msr::TSC_AUX, host.tsc_aux);
+                }
             }
-            self.debug_registers = cpu::read_debug_registers();
-            cpu::write_debug_registers(host.debug_registers);
             self.xcr0 = cpu::xgetbv();
             if self.xcr0 != host.components.all {
                 cpu::xsetbv(host.components.all);

@@ -154,6 +154,12 @@ impl LocalApic {
         true
     }
 
+    /// Is any interrupt requested, whatever its priority?
+    #[inline]
+    pub fn has_requests(&self) -> bool {
+        !self.request.is_empty()
+    }
+
     /// The highest requested interrupt, if the processor priority lets it through.
     #[inline]
     pub fn highest_pending(&self) -> Option<u8> {

@@ -22,6 +22,13 @@ impl VectorSet {
         self.0[usize::from(vector >> 6)] &= !(1 << (vector & 63));
     }
 
+    /// Is there none in the set?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        // Not a comparison of arrays, which is a call and a loop over bytes.
+        self.0.iter().fold(0, |all, word| all | word) == 0
+    }
+
     /// The vector of highest priority. Four tests, no scan over bits.
     #[inline]
     pub fn highest(&self) -> Option<u8> {

@@ -2,7 +2,7 @@
 
 use super::control::{FLUSH_ALL, NESTED_PAGING, SvmCpu};
 use super::state::{Processor, event};
-use super::vmcb::{Vmcb, VmcbSegment, exit, misc1, misc2, misc3};
+use super::vmcb::{ALL_DEBUG_REGISTERS, Vmcb, VmcbSegment, exit, misc1, misc2, misc3};
 use super::{Svm, exits, switch};
 use crate::cpu::{self, EFER_LMA, EFER_SVME};
 use crate::machine::Machine;
@@ -41,6 +41,8 @@ mod virtual_interrupt {
 }
 
 const RFLAGS_IF: u64 = 1 << 9;
+/// DR7 after reset: no breakpoint is on.
+const DR7_INITIAL: u64 = 0x400;
 /// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
@@ -49,6 +51,7 @@ impl SvmVcpu {
         let svm = &machine.extension;
         let pool = machine.memory.pool();
         let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
+        vmcb.intercept_dr = ALL_DEBUG_REGISTERS;
         vmcb.intercept_exceptions = EXCEPTIONS;
         vmcb.intercept_misc1 = misc1::INTR
             | misc1::NMI
@@ -100,10 +103,14 @@ impl Vcpu<SvmCpu> for SvmVcpu {
         // SAFETY: the guest runs next, or `detach` loads the control domain's again.
         unsafe { switch::vmload(&self.vmcb) };
         self.role.unswitched.attach(&mut cpu.role.unswitched);
+        if self.vmcb.dr7 != DR7_INITIAL {
+            self.take_debug_registers(cpu);
+        }
     }
 
     fn detach(&mut self, cpu: &mut SvmCpu) {
         self.role.unswitched.detach(&mut cpu.role.unswitched);
+        self.vmcb.intercept_dr = ALL_DEBUG_REGISTERS;
         switch::vmsave(&mut self.vmcb);
         // SAFETY: the control domain runs next.
         unsafe { switch::vmload(&cpu.vmcb) };
@@ -132,6 +139,10 @@ impl Vcpu<SvmCpu> for SvmVcpu {
                 exit::IRET => {
                     guest.role.nmi_masked = false;
                     guest.vmcb.intercept_misc1 &= !misc1::IRET;
+                }
+                // The instruction runs again, on the guest's own registers.
+                code if exit::DEBUG_REGISTERS.contains(&code) => {
+                    guest.take_debug_registers(cpu);
                 }
                 _ => return exits::decode(&guest.vmcb),
             }
@@ -340,6 +351,16 @@ impl SvmVcpu {
         }
     }
 
+    /// Brings DR0 to DR3 into the CPU: for a guest with breakpoints when it is attached, for any
+    /// other when it touches a debug register. Until then they are the control domain's, which such
+    /// a guest can't see.
+    #[cold]
+    fn take_debug_registers(&mut self, cpu: &mut SvmCpu) {
+        let host = &mut cpu.role.unswitched;
+        self.role.unswitched.take_debug_registers(host);
+        self.vmcb.intercept_dr = 0;
+    }
+
     /// The state after INIT (SDM vol. 3 table 9-1; the extended state stays), or at a start-up
     /// vector.
     fn load_reset_state(&mut self, startup: Option<u8>) {
@@ -384,7 +405,7 @@ impl SvmVcpu {
         v.efer = EFER_SVME;
         v.cr0 = 0x6000_0010;
         (v.cr2, v.cr3, v.cr4) = (0, 0, 0);
-        (v.dr6, v.dr7) = (0xffff_0ff0, 0x400);
+        (v.dr6, v.dr7) = (0xffff_0ff0, DR7_INITIAL);
         v.rflags = 2;
         v.rip = if startup.is_none() { 0xfff0 } else { 0 };
         (v.rax, v.rsp) = (0, 0);

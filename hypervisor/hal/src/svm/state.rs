@@ -36,6 +36,7 @@ impl<R> Processor<R> {
     ///
     /// # Safety
     /// Those of [`switch::enter`].
+    #[inline(always)]
     pub unsafe fn switch(&mut self) {
         // SAFETY: the caller's.
         unsafe { switch::enter(&mut self.vmcb, &mut self.registers) };

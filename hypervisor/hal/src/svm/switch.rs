@@ -1,75 +1,74 @@
 //! The world switch itself.
 
 use super::vmcb::Vmcb;
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 
-global_asm!(
-    // rdi = physical address of the VMCB, rsi = general registers in the order of their encoding.
-    // RAX and RSP are switched by the VMCB.
-    ".global entente_svm_enter",
-    "entente_svm_enter:",
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
-    "push rsi",
-    "mov rax, rdi",
-    "mov rcx, [rsi + 8]",
-    "mov rdx, [rsi + 16]",
-    "mov rbx, [rsi + 24]",
-    "mov rbp, [rsi + 40]",
-    "mov rdi, [rsi + 56]",
-    "mov r8, [rsi + 64]",
-    "mov r9, [rsi + 72]",
-    "mov r10, [rsi + 80]",
-    "mov r11, [rsi + 88]",
-    "mov r12, [rsi + 96]",
-    "mov r13, [rsi + 104]",
-    "mov r14, [rsi + 112]",
-    "mov r15, [rsi + 120]",
-    "mov rsi, [rsi + 48]",
-    "vmrun rax",
-    "xchg rsi, [rsp]",
-    "mov [rsi + 8], rcx",
-    "mov [rsi + 16], rdx",
-    "mov [rsi + 24], rbx",
-    "mov [rsi + 40], rbp",
-    "mov [rsi + 56], rdi",
-    "mov [rsi + 64], r8",
-    "mov [rsi + 72], r9",
-    "mov [rsi + 80], r10",
-    "mov [rsi + 88], r11",
-    "mov [rsi + 96], r12",
-    "mov [rsi + 104], r13",
-    "mov [rsi + 112], r14",
-    "mov [rsi + 120], r15",
-    "pop rcx",
-    "mov [rsi + 48], rcx",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
-    "ret",
-);
-
-unsafe extern "sysv64" {
-    fn entente_svm_enter(vmcb: u64, registers: *mut [u64; 16]);
-}
-
-/// Runs what `vmcb` describes until it exits. RAX and RSP are taken from and left in the VMCB.
+/// Runs what `vmcb` describes until it exits. RAX and RSP are taken from and left in the VMCB, the
+/// other general registers in the order of their encoding from and in `registers`.
 ///
 /// # Safety
 /// 1. EFER.SVME and the host save area are set, the global interrupt flag is clear.
 /// 2. The VMCB intercepts VMRUN, and its nested tables, permission maps and intercepts keep what
 ///    runs away from the hypervisor's memory.
+#[inline(always)]
 pub unsafe fn enter(vmcb: &mut Vmcb, registers: &mut [u64; 16]) {
     // SAFETY: (1) and (2) are the instruction's conditions; identity mapping makes the reference
-    // the physical address; the code keeps the registers that sysv64 wants kept.
-    unsafe { entente_svm_enter(core::ptr::from_mut(vmcb) as u64, registers) }
+    // the physical address. VMRUN keeps RSP; RBX and RBP, which can't be named as changed, are kept
+    // on the stack, all other general registers are named. In line, not a function: the compiler
+    // keeps only what it still needs, and the code of an exit stays in few pages.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "push rsi",
+            "mov rcx, [rsi + 8]",
+            "mov rdx, [rsi + 16]",
+            "mov rbx, [rsi + 24]",
+            "mov rbp, [rsi + 40]",
+            "mov rdi, [rsi + 56]",
+            "mov r8, [rsi + 64]",
+            "mov r9, [rsi + 72]",
+            "mov r10, [rsi + 80]",
+            "mov r11, [rsi + 88]",
+            "mov r12, [rsi + 96]",
+            "mov r13, [rsi + 104]",
+            "mov r14, [rsi + 112]",
+            "mov r15, [rsi + 120]",
+            "mov rsi, [rsi + 48]",
+            "vmrun rax",
+            "xchg rsi, [rsp]",
+            "mov [rsi + 8], rcx",
+            "mov [rsi + 16], rdx",
+            "mov [rsi + 24], rbx",
+            "mov [rsi + 40], rbp",
+            "mov [rsi + 56], rdi",
+            "mov [rsi + 64], r8",
+            "mov [rsi + 72], r9",
+            "mov [rsi + 80], r10",
+            "mov [rsi + 88], r11",
+            "mov [rsi + 96], r12",
+            "mov [rsi + 104], r13",
+            "mov [rsi + 112], r14",
+            "mov [rsi + 120], r15",
+            "pop rcx",
+            "mov [rsi + 48], rcx",
+            "pop rbp",
+            "pop rbx",
+            inout("rax") core::ptr::from_mut(vmcb) => _,
+            inout("rsi") core::ptr::from_mut(registers) => _,
+            out("rcx") _,
+            out("rdx") _,
+            out("rdi") _,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+        );
+    }
 }
 
 /// VMSAVE: FS, GS, LDTR, TR, KERNEL_GS_BASE, STAR to SFMASK, SYSENTER into the VMCB.

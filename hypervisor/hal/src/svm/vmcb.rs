@@ -137,6 +137,9 @@ impl Vmcb {
     }
 }
 
+/// Intercepts in `intercept_dr`: all reads and writes.
+pub const ALL_DEBUG_REGISTERS: u32 = u32::MAX;
+
 /// Intercepts in `intercept_misc1`.
 pub mod misc1 {
     pub const INTR: u32 = 1 << 0;
@@ -180,6 +183,10 @@ pub mod misc3 {
 
 /// Exit codes (APM vol. 2, appendix C).
 pub mod exit {
+    use core::ops::RangeInclusive;
+
+    /// Reads of DR0 to DR15, then writes.
+    pub const DEBUG_REGISTERS: RangeInclusive<u64> = 0x20..=0x3f;
     pub const DB: u64 = 0x41;
     pub const AC: u64 = 0x51;
     pub const MC: u64 = 0x52;

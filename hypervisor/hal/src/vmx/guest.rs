@@ -230,7 +230,9 @@ impl Vcpu<VmxCpu> for VmxVcpu {
             let state = cpu.role.state;
             self.vmcs.with(|vmcs| state.write_to(vmcs));
         }
-        self.role.unswitched.attach(&mut cpu.role.unswitched);
+        let host = &mut cpu.role.unswitched;
+        self.role.unswitched.attach(host);
+        self.role.unswitched.take_debug_registers(host);
         self.role.exchanged.swap();
         self.role.attached = true;
     }
