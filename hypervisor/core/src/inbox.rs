@@ -52,15 +52,16 @@ const NMI: u32 = 1 << 0;
 const INIT: u32 = 1 << 1;
 const STARTUP: u32 = 1 << 2;
 
-/// The inbox of one processor.
+/// The inbox of one processor. What every run looks at lies last, close together.
+#[repr(C)]
 pub struct Inbox {
-    pending: AtomicBool,
+    notices: Mutex<Queue>,
     vectors: [AtomicU64; 4],
     level: [AtomicU64; 4],
     signals: AtomicU32,
     startup_page: AtomicU32,
-    notices: Mutex<Queue>,
     whereabouts: AtomicU32,
+    pending: AtomicBool,
 }
 
 struct Queue {

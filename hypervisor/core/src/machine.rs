@@ -42,32 +42,33 @@ struct Slot<H: Hal> {
 pub type MachineGuard<'a, H> =
     RwLockReadGuard<'a, Option<<<H as Hal>::Memory as Memory>::Box<Machine<H>>>>;
 
-/// One machine.
+/// One machine. What every run looks at lies first, close together.
+#[repr(C)]
 pub struct Machine<H: Hal> {
     handle: Handle,
-    owner: Owner,
-    control_frame: Hpa,
-    /// Shared state of the Hyper-V interface.
-    pub partition: Partition,
-    /// What the guest sees where.
-    pub map: Mutex<NestedTables<H>>,
-    /// Root of `map`; never changes.
-    pub root: Hpa,
     /// Moves on when the map loses something: processors then drop their translations.
     pub map_generation: AtomicU64,
+    /// Shared state of the Hyper-V interface.
+    pub partition: Partition,
+    processors: [Once<<H::Memory as Memory>::Box<ProcessorSlot<H>>>; MAX_PROCESSORS],
+    owner: Owner,
+    control_frame: Hpa,
+    /// Root of `map`; never changes.
+    pub root: Hpa,
     /// Pages laid over the guest's memory, once for the machine.
     pub hypercall_page: Hpa,
     /// The reference TSC page.
     pub reference_tsc_page: Hpa,
     /// Where the two lie in the guest.
     pub shared_overlays: Mutex<[Option<u64>; 2]>,
-    processors: [Once<<H::Memory as Memory>::Box<ProcessorSlot<H>>>; MAX_PROCESSORS],
+    /// What the guest sees where.
+    pub map: Mutex<NestedTables<H>>,
 }
 
-/// A processor, and what others may touch of it while it runs.
+/// A processor, and what others may touch of it while it runs. The end of the inbox and the start of
+/// the processor are what every run looks at: they lie together, in one page.
+#[repr(C)]
 pub struct ProcessorSlot<H: Hal> {
-    /// Locked for as long as it runs.
-    pub body: Mutex<Processor<H>>,
     /// What others left for it.
     pub inbox: Inbox,
     /// [`Identity`], packed.
@@ -76,6 +77,8 @@ pub struct ProcessorSlot<H: Hal> {
     pub entered_generation: AtomicU64,
     /// Its run page.
     pub page: &'static RunPage,
+    /// Locked for as long as it runs.
+    pub body: Mutex<Processor<H>>,
 }
 
 /// Processors to kick and to wake.

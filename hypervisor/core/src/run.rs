@@ -17,12 +17,11 @@ use hypervisor_abi::{Completion, EXTINT_REQUEST, EXTINT_VECTOR, ExitReason, RunP
 /// Vector of the page fault.
 const PAGE_FAULT: u64 = 14;
 
-/// A virtual processor.
+/// A virtual processor. What every run looks at lies first, close together.
+#[repr(C)]
 pub struct Processor<H: Hal> {
     /// Registers and world switch.
     pub vcpu: H::Vcpu,
-    /// Local APIC, Hyper-V registers, emulated registers.
-    pub emulated: VirtualProcessor,
     /// Where the last intercepted instruction lay.
     pub fetch: Fetch,
     /// Its overlay pages: messages, events, assist.
@@ -35,6 +34,8 @@ pub struct Processor<H: Hal> {
     notices_wait: bool,
     /// Counters.
     pub counters: Counters,
+    /// Local APIC, Hyper-V registers, emulated registers.
+    pub emulated: VirtualProcessor,
 }
 
 /// An overlay page of a processor and where it lies.
