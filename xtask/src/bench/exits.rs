@@ -113,6 +113,7 @@ fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> R
     let alone = [
         ("cpuid", "CPUID without an exit"),
         ("floor", "bare world switch"),
+        ("floor-there-and-back", "bare switch there and back"),
     ];
     for (floor, (key, name)) in floor.into_iter().flat_map(|f| alone.map(|what| (f, what))) {
         rows.push(Row {
@@ -354,11 +355,13 @@ mod tests {
                 .collect();
             text.push("payload: cost loop 1000 1000 1".into());
             text.push("payload: cost floor 2000 2000 1".into());
+            text.push("payload: cost floor-there-and-back 5000 5000 1".into());
             text.push(format!("payload: tsc {hz}"));
             parse(&text).unwrap()
         };
         let rows = compare(Round::Time, Some(&all("1")), &all("2000000000"), &all("1")).unwrap();
         assert_eq!(rows[1].value, 500.0);
-        assert_eq!((rows[2].value, rows[2].peer_value), (1000.0, Some(1000.0)));
+        assert_eq!(rows[2].value, 2000.0);
+        assert_eq!((rows[3].value, rows[3].peer_value), (1000.0, Some(1000.0)));
     }
 }

@@ -39,7 +39,7 @@ pub fn exits() -> Outcome {
     measure("loop", || nothing(LOOPS));
     measure("cpuid", || cpuid_leaf_0(LOOPS));
     match host() {
-        Host::Bare => return world_switch::measure_with(|run| measure("floor", || run(LOOPS))),
+        Host::Bare => return world_switch::measure_with(|name, run| measure(name, || run(LOOPS))),
         Host::HyperV => {
             let hz = read_msr(TSC_FREQUENCY).unwrap_or(0);
             holds("TSC frequency", hz > 0, hz)?;

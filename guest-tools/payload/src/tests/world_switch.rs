@@ -32,6 +32,8 @@ mod offset {
 }
 
 static VMCB: Page = Page::new();
+/// Of a second guest, which does the same.
+static OTHER_VMCB: Page = Page::new();
 static SAVE_AREA: Page = Page::new();
 
 core::arch::global_asm!(
@@ -45,20 +47,28 @@ unsafe extern "C" {
     static world_switch_guest: u8;
 }
 
-/// Prepares a guest that executes CPUID for ever, and lets `measure` run it.
-pub fn measure_with(measure: impl FnOnce(fn(u64))) -> Outcome {
+/// Prepares two guests that execute CPUID for ever, and lets `measure` run the first alone, and then
+/// both in turn: as a guest and the domain that answers its exits, with nothing in between.
+pub fn measure_with(measure: impl Fn(&str, fn(u64))) -> Outcome {
     let features = cpuid(0x8000_0001, 0)[2];
     holds("SVM", features >> 2 & 1 == 1, features.into())?;
     let fault = super::enlightenments::fault;
     let efer = read_msr(EFER).map_err(fault("EFER"))?;
     write_msr(EFER, efer | EFER_SVME).map_err(fault("EFER.SVME"))?;
     write_msr(VM_HSAVE_PA, SAVE_AREA.address()).map_err(fault("save area"))?;
-    fill(efer | EFER_SVME);
-    measure(switch);
-    equal("exit code", VMCB.read(offset::EXIT_CODE), EXIT_CPUID)
+    fill(&VMCB, efer | EFER_SVME);
+    fill(&OTHER_VMCB, efer | EFER_SVME);
+    measure("floor", switch);
+    measure("floor-there-and-back", switch_there_and_back);
+    equal("exit code", VMCB.read(offset::EXIT_CODE), EXIT_CPUID)?;
+    equal(
+        "other exit code",
+        OTHER_VMCB.read(offset::EXIT_CODE),
+        EXIT_CPUID,
+    )
 }
 
-fn fill(efer: u64) {
+fn fill(vmcb: &Page, efer: u64) {
     let (cr0, cr3, cr4): (u64, u64, u64);
     // SAFETY: reads only.
     unsafe {
@@ -82,7 +92,7 @@ fn fill(efer: u64) {
         (offset::RIP, (&raw const world_switch_guest) as u64),
         (offset::PAT, 0x0007_0406_0007_0406),
     ] {
-        VMCB.write(at, value);
+        vmcb.write(at, value);
     }
     for (segment, at) in offset::SEGMENTS.into_iter().enumerate() {
         let (selector, attributes) = if segment == 1 {
@@ -90,7 +100,7 @@ fn fill(efer: u64) {
         } else {
             (0x10, 0xc93)
         };
-        VMCB.write(at, selector | attributes << 16 | 0xffff_ffff << 32);
+        vmcb.write(at, selector | attributes << 16 | 0xffff_ffff << 32);
     }
 }
 
@@ -101,5 +111,20 @@ fn switch(times: u64) {
     unsafe {
         asm!("clgi", ".balign 64", "2:", "vmrun rax", "add qword ptr [rax + {rip}], 2", "dec rcx", "jnz 2b", "stgi",
             rip = const offset::RIP, inout("rax") VMCB.address() => _, inout("rcx") times => _, options(nostack));
+    }
+}
+
+/// Runs one guest and the other so many times, each with its own FS, GS, TR, LDTR and system-call
+/// registers.
+fn switch_there_and_back(times: u64) {
+    // SAFETY: as in `switch`; VMSAVE writes the VMCBs alone, and VMLOAD brings what VMSAVE has left
+    // there, which are this program's own registers.
+    unsafe {
+        asm!("clgi", "vmsave rax", "xchg rax, rdx", "vmsave rax", ".balign 64",
+            "2:", "vmrun rax", "add qword ptr [rax + {rip}], 2", "vmsave rax", "xchg rax, rdx", "vmload rax",
+            "vmrun rax", "add qword ptr [rax + {rip}], 2", "vmsave rax", "xchg rax, rdx", "vmload rax",
+            "dec rcx", "jnz 2b", "stgi",
+            rip = const offset::RIP, inout("rax") VMCB.address() => _, inout("rdx") OTHER_VMCB.address() => _,
+            inout("rcx") times => _, options(nostack));
     }
 }
