@@ -56,6 +56,16 @@ impl Bat {
             entries,
             pending: BTreeSet::new(),
         };
+        // Before anything is sorted: a table of nonsense is not worth its size again in memory.
+        let used = bat.used() as u64;
+        if used.saturating_mul(block_bytes) > end {
+            return Err(invalid(
+                offset,
+                format!(
+                    "the table speaks of {used} blocks of {block_bytes} bytes, more than the file has room for; it is damaged or was cut short"
+                ),
+            ));
+        }
         let mut free = 0;
         for (start, block) in bat.places() {
             let at = offset + block as u64 * 4;
