@@ -25,11 +25,16 @@ impl<S: Storage> Raw<S> {
                 "a raw disk must be a whole number of 512-byte sectors",
             ));
         }
-        Ok(Self {
-            storage,
+        Ok(Self::of_size(storage.0, size, writable))
+    }
+
+    /// The first `size` bytes of a storage; what lies behind them is not the disk's.
+    pub fn of_size(storage: S, size: u64, writable: bool) -> Self {
+        Self {
+            storage: Checked(storage),
             size,
             writable,
-        })
+        }
     }
 }
 
@@ -58,6 +63,7 @@ impl<S: Storage> Disk for Raw<S> {
             Ok(())
         }
     }
+
     fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
         check_range(self.size, offset, 1)?;
         Ok(Extent {

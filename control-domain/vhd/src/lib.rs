@@ -1,7 +1,7 @@
 //! VHD, the disk format of Virtual PC, Virtual Server and Hyper-V, read and written in place.
 //!
-//! `footer`, `header`, `locator` and `bat` are the layouts of the VHD specification 1.0; [`Fixed`] and
-//! [`Sparse`] (dynamic and differencing) are the logic, over any [`disk::Storage`].
+//! `footer`, `header`, `locator` and `bat` are the layouts of the VHD specification 1.0; `fixed` and [`Sparse`]
+//! (dynamic and differencing) are the logic, over any [`disk::Storage`].
 //!
 //! What is absent: unsafe code, a panic on what a file says, conversion and repair behind the
 //! person's back, and a moment at which a power cut leaves a file that does not open, or loses what
@@ -33,7 +33,6 @@ mod sparse;
 
 pub use check::{Finding, check, repair};
 pub use create::{DEFAULT_BLOCK_SIZE, create_differencing, create_dynamic, create_fixed};
-pub use fixed::Fixed;
 pub use footer::{DiskType, FOOTER_SIZE, Footer, Geometry, MAX_SIZE};
 pub use header::Header;
 pub use locate::{Located, open};

@@ -1,6 +1,6 @@
 //! Where a file's footer is, and whether it is whole.
 
-use crate::fixed::Fixed;
+use crate::fixed;
 use crate::footer::{DiskType, FOOTER_SIZE, Footer};
 use crate::sparse::Sparse;
 use disk::{Checked, Disk, DiskError, Storage, invalid};
@@ -80,7 +80,7 @@ impl Located {
         let kind = footer.kind(offset.unwrap_or(0))?;
         match (kind, offset) {
             (DiskType::Fixed, Some(offset)) => {
-                Ok(Box::new(Fixed::open(storage, &footer, offset, writable)?))
+                Ok(Box::new(fixed::open(storage, &footer, offset, writable)?))
             }
             (DiskType::Fixed, None) => Err(invalid(
                 0,
@@ -97,8 +97,8 @@ impl Located {
 }
 
 impl Located {
-    /// Gives the disk a new size in bytes; what lies behind it is lost. See [`Fixed::resize`] and
-    /// [`Sparse::resize`].
+    /// Gives the disk a new size in bytes; what lies behind it is lost. A fixed disk's footer moves,
+    /// in an order that `fixed` describes; otherwise see [`Sparse::resize`].
     ///
     /// # Errors
     /// If it is differencing, the format can't hold the size, or the file can't be written.
@@ -108,8 +108,7 @@ impl Located {
         } = self;
         match (footer.kind(offset.unwrap_or(0))?, offset) {
             (DiskType::Fixed, offset) => {
-                let offset = offset.unwrap_or(0);
-                Fixed::open(storage, &footer, offset, true)?.resize(&mut footer, size)
+                fixed::resize(storage, &mut footer, offset.unwrap_or(0), size)
             }
             (DiskType::Differencing, _) => Err(DiskError::Unsupported {
                 reason: "a differencing VHD has the size of its parent; merge it first".into(),
