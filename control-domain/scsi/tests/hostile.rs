@@ -2,29 +2,18 @@
 
 mod units;
 
+use disk_testing::Random;
 use scsi::{Action, Request, Target};
 use units::{config, disk_target, dvd_target};
 
-/// Numbers from a seed (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 /// Every opcode with fields that are small, large, or anything.
-fn command(numbers: &mut Numbers, opcode: u8) -> [u8; 16] {
+fn command(chance: &mut Random, opcode: u8) -> [u8; 16] {
     let mut cdb = [0; 16];
     for byte in &mut cdb {
-        *byte = match numbers.next() % 4 {
+        *byte = match chance.below(4) {
             0 | 1 => 0,
             2 => 255,
-            _ => numbers.next() as u8,
+            _ => chance.number() as u8,
         };
     }
     cdb[0] = opcode;
@@ -59,7 +48,7 @@ fn check(target: &mut Target, size: u64, cdb: &[u8], parameters: &[u8]) {
 
 #[test]
 fn no_command_panics_or_reaches_off_the_medium() {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut chance = Random::new(2);
     for block_size in [512, 4096] {
         let mut config = config();
         config.block_size = block_size;
@@ -68,10 +57,10 @@ fn no_command_panics_or_reaches_off_the_medium() {
         let mut dvd = dvd_target(Some(1 << 20));
         for round in 0..400 {
             for opcode in 0..=255 {
-                let cdb = command(&mut numbers, opcode);
-                let length = (numbers.next() % 17) as usize;
-                let parameters: Vec<u8> = (0..numbers.next() % 600)
-                    .map(|_| (numbers.next() & numbers.next() & numbers.next()) as u8)
+                let cdb = command(&mut chance, opcode);
+                let length = (chance.below(17)) as usize;
+                let parameters: Vec<u8> = (0..chance.below(600))
+                    .map(|_| (chance.number() & chance.number() & chance.number()) as u8)
                     .collect();
                 let cut = if round % 8 == 0 { length } else { 16 };
                 check(&mut disk, disk_size, &cdb[..cut], &parameters);

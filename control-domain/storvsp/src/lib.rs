@@ -1,0 +1,32 @@
+//! Hyper-V's synthetic storage: the host's side of a storage channel, as a state machine.
+//!
+//! A [`Controller`] takes what the guest put on a channel and answers with an [`Outcome`]: a completion to
+//! put back, or an [`Io`], which holds everything that is needed to end it later. Whoever owns the
+//! disks carries it out, at once with [`perform`] or by a queue, and asks it for its completion.
+//!
+//! ```text
+//! wire/         packets as they lie on the ring      controller.rs  packets in, outcomes out
+//! session.rs    the handshake                        io.rs          a request under way, and its end
+//! buffer.rs     where the guest wants its data       perform.rs     a request against a disk, at once
+//! offer.rs      how a channel is announced
+//! ```
+//!
+//! What is absent: rings, threads, files; fibre channel; a panic on anything that a guest says.
+//!
+//! There is no public specification. The layouts are what Linux's `storvsc` driver and Microsoft's open
+//! UEFI firmware put on the ring.
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod controller;
+mod io;
+mod offer;
+mod perform;
+mod session;
+pub mod wire;
+
+pub use buffer::{Buffer, BufferError, Memory, OutsideMemory, Piece};
+pub use controller::{Controller, Outcome, Packet};
+pub use io::{Address, Completion, Io};
+pub use offer::{Attachment, Offer};
+pub use perform::perform;
