@@ -6,6 +6,9 @@ use hypervisor_abi::{
     run_page_offset, state_area_offset,
 };
 
+/// The slot of [`ControlFrame::write_message`] behind those of the processors.
+pub const VMBUS_MESSAGE_SLOT: usize = MAX_PROCESSORS;
+
 /// The shared pages between this vmm and the hypervisor.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlFrame<'a> {
@@ -65,12 +68,12 @@ impl<'a> ControlFrame<'a> {
     }
 
     /// Writes a SynIC message into the vmm's own part of the frame, one slot of 256 bytes per
-    /// processor, and answers its offset in the frame.
+    /// processor and [`VMBUS_MESSAGE_SLOT`], and answers its offset in the frame.
     ///
     /// # Panics
-    /// If the slot is not below 64.
+    /// If there is no such slot.
     pub fn write_message(self, slot: usize, message: &[u8; 256]) -> u64 {
-        assert!(slot < MAX_PROCESSORS);
+        assert!(slot <= VMBUS_MESSAGE_SLOT);
         let offset = (SCRATCH_OFFSET + slot * 256) as u64;
         self.mapping.write(offset, message);
         offset

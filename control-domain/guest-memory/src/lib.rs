@@ -17,7 +17,7 @@ mod mapping;
 mod memory;
 mod paging;
 
-pub use frame::ControlFrame;
+pub use frame::{ControlFrame, VMBUS_MESSAGE_SLOT};
 pub use layout::{Layout, LayoutError, Range};
 pub use mapping::{MapError, Mapping};
 pub use memory::{GuestMemory, NotMemory};

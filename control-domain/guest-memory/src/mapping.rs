@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Why a granule can't be mapped.
 #[derive(Debug)]
@@ -184,11 +184,23 @@ impl Mapping {
         unsafe { AtomicU8::from_ptr((self.base + offset as usize) as *mut u8) }
     }
 
-    fn word(&self, offset: u64) -> &AtomicU64 {
+    pub(crate) fn word(&self, offset: u64) -> &AtomicU64 {
         self.check(offset, 8);
         assert!(offset.is_multiple_of(8));
         // SAFETY: as above, and the offset and the base are multiples of 8.
         unsafe { AtomicU64::from_ptr((self.base + offset as usize) as *mut u64) }
+    }
+
+    /// The 32-bit word at an offset that is a multiple of 4, for what the guest changes at the same
+    /// time: ring indices.
+    ///
+    /// # Panics
+    /// As [`Mapping::read`], or if the offset is not aligned.
+    pub(crate) fn word32(&self, offset: u64) -> &AtomicU32 {
+        self.check(offset, 4);
+        assert!(offset.is_multiple_of(4));
+        // SAFETY: as `word`, and the offset and the base are multiples of 4.
+        unsafe { AtomicU32::from_ptr((self.base + offset as usize) as *mut u32) }
     }
 
     /// A part of the mapping as a structure of atomics.

@@ -1,6 +1,7 @@
 //! Guest memory by guest-physical address.
 
 use crate::{Layout, Mapping};
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 /// There is no memory at this guest-physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,55 @@ impl GuestMemory {
         Ok(())
     }
 
+    fn aligned(&self, gpa: u64, size: u64) -> Result<u64, NotMemory> {
+        let (offset, contiguous) = self.find(gpa, 0)?;
+        let fits = gpa.is_multiple_of(size) && offset.is_multiple_of(size) && contiguous >= size;
+        if fits {
+            Ok(offset)
+        } else {
+            Err(NotMemory(gpa))
+        }
+    }
+
+    /// Reads a 32-bit word that the guest changes at the same time, in one access.
+    ///
+    /// # Errors
+    /// [`NotMemory`], also for an address that is not a multiple of 4.
+    pub fn load_u32(&self, gpa: u64) -> Result<u32, NotMemory> {
+        let word = self.mapping.word32(self.aligned(gpa, 4)?);
+        Ok(word.load(Acquire))
+    }
+
+    /// Writes a 32-bit word that the guest looks at meanwhile, in one access. What was written
+    /// before is visible to who sees the word.
+    ///
+    /// # Errors
+    /// As `load_u32`.
+    pub fn store_u32(&self, gpa: u64, value: u32) -> Result<(), NotMemory> {
+        let word = self.mapping.word32(self.aligned(gpa, 4)?);
+        word.store(value, Release);
+        Ok(())
+    }
+
+    /// Sets bits of a 64-bit word that the guest changes at the same time.
+    ///
+    /// # Errors
+    /// [`NotMemory`], also for an address that is not a multiple of 8.
+    pub fn set_bits(&self, gpa: u64, bits: u64) -> Result<(), NotMemory> {
+        let word = self.mapping.word(self.aligned(gpa, 8)?);
+        word.fetch_or(bits, SeqCst);
+        Ok(())
+    }
+
+    /// Reads a 64-bit word that the guest changes at the same time, and leaves 0 there.
+    ///
+    /// # Errors
+    /// As `set_bits`.
+    pub fn take_bits(&self, gpa: u64) -> Result<u64, NotMemory> {
+        let word = self.mapping.word(self.aligned(gpa, 8)?);
+        Ok(word.swap(0, SeqCst))
+    }
+
     /// Reads a little-endian value of `size` bytes, 1 to 8.
     ///
     /// # Errors
@@ -129,6 +179,16 @@ mod tests {
         assert_eq!(memory.read_value(0x1000, 4), Ok(0x1122_3344));
         assert_eq!(memory.read_value(0x1ffe, 4), Err(NotMemory(0x2000)));
         assert_eq!(memory.read_value(u64::MAX, 2), Err(NotMemory(u64::MAX)));
+        memory.store_u32(0xffc, 7).unwrap();
+        assert_eq!(memory.load_u32(0xffc), Ok(7));
+        assert_eq!(memory.read_value(0xffc, 8), Ok(0x1122_3344_0000_0007));
+        assert_eq!(memory.load_u32(0xffe), Err(NotMemory(0xffe)), "crosses");
+        assert_eq!(memory.store_u32(0x2000, 1), Err(NotMemory(0x2000)));
+        memory.set_bits(0x10, 1 << 40).unwrap();
+        memory.set_bits(0x10, 2).unwrap();
+        assert_eq!(memory.take_bits(0x10), Ok(1 << 40 | 2));
+        assert_eq!(memory.take_bits(0x10), Ok(0));
+        assert_eq!(memory.set_bits(0x14, 1), Err(NotMemory(0x14)));
         let mut layout = Layout::default();
         layout
             .add(Range {
