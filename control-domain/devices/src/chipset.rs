@@ -9,6 +9,8 @@ use crate::block::BlockBackend;
 use crate::bus::{ByteSink, Context, GuestMemory, Outputs, VideoMemory};
 use crate::cmos;
 use crate::debug_port::DebugPort;
+use crate::dma::Dma;
+use crate::floppy::{Diskette, Floppy};
 use crate::fw_cfg::{self, FwCfg};
 use crate::i8042::I8042;
 use crate::ide::Ide;
@@ -47,6 +49,8 @@ pub struct Config {
     pub bios_log: Option<Box<dyn ByteSink>>,
     /// Primary master and slave, secondary master and slave.
     pub disks: [Option<Box<dyn BlockBackend>>; 4],
+    /// What lies in the floppy drive, which every machine has.
+    pub diskette: Option<Diskette>,
     /// Show the host bridge as Hyper-V's once the BIOS is through. No guest of today needs it.
     pub identity_flip: bool,
 }
@@ -73,6 +77,8 @@ pub struct Chipset {
     acpi_pm: AcpiPm,
     smbus: SmBus,
     ide: Ide,
+    dma: Dma,
+    floppy: Floppy,
     vga: Vga,
     fw_cfg: FwCfg,
     debug_port: DebugPort,
@@ -116,6 +122,8 @@ impl Chipset {
             acpi_pm: AcpiPm::default(),
             smbus: SmBus::default(),
             ide: Ide::new(config.disks),
+            dma: Dma::default(),
+            floppy: Floppy::new(config.diskette),
             vga: Vga::new(config.video_memory),
             fw_cfg,
             debug_port: DebugPort::new(config.bios_log),
@@ -151,6 +159,8 @@ impl Chipset {
             interrupts: &mut self.interrupts,
         };
         self.ide.reset(&mut context);
+        self.floppy.reset(&mut context);
+        self.dma = Dma::default();
         self.interrupts.set_isa(0, false);
         self.interrupts.messages.clear();
         self.outputs = Outputs {
@@ -247,6 +257,11 @@ impl Chipset {
     pub fn press_power_button(&mut self) -> bool {
         self.acpi_pm.press_power_button(&mut self.interrupts);
         self.acpi_pm.power_button_enabled()
+    }
+
+    /// Puts another diskette into the floppy drive, or none. Answers what lay in it.
+    pub fn insert_diskette(&mut self, diskette: Option<Diskette>) -> Option<Diskette> {
+        self.floppy.insert(diskette)
     }
 
     /// The video adapter, to see what is on the screen.

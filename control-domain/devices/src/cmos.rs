@@ -26,11 +26,12 @@ pub fn store(rtc: &mut Rtc, memory: MemorySize, processors: u32, disks: &[Option
         rtc.store(register, byte);
     }
     rtc.store(0x5f, processors.saturating_sub(1).min(255) as u8);
-    // Coprocessor and PS/2 mouse; no floppy drive.
-    rtc.store(0x14, 0x06);
-    // Boot: disk, then CD; no signature wanted from a floppy.
+    // Coprocessor, PS/2 mouse, one floppy drive of 1.44 MB.
+    rtc.store(0x14, 0x07);
+    rtc.store(0x10, 0x40);
+    // Boot: disk, then CD, then floppy; no signature wanted from a floppy.
     rtc.store(0x3d, 0x32);
-    rtc.store(0x38, 0x01);
+    rtc.store(0x38, 0x11);
     // Two bits per disk: shift heads (logical block addresses) where there are more than 1024
     // cylinders of 16 heads and 63 sectors.
     let translation = disks.iter().enumerate().fold(0, |flags, (i, sectors)| {

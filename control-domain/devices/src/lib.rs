@@ -11,7 +11,7 @@
 //! - no unsafe code: guest memory is behind [`GuestMemory`], video memory behind [`VideoMemory`];
 //! - no panic on anything that a guest does: an access that no device claims reads as all ones and
 //!   writes into the void, as on the bus;
-//! - no system management mode, no DMA controller, no floppy drive.
+//! - no system management mode.
 #![forbid(unsafe_code)]
 
 mod acpi;
@@ -21,6 +21,8 @@ mod bus;
 mod chipset;
 mod cmos;
 mod debug_port;
+mod dma;
+mod floppy;
 mod fw_cfg;
 mod i8042;
 mod ide;
@@ -42,5 +44,6 @@ mod vga;
 pub use block::{BlockBackend, BlockError};
 pub use bus::{ByteSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
 pub use chipset::{Chipset, Config};
+pub use floppy::Diskette;
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
 pub use vga::Vga;

@@ -4,7 +4,7 @@
 //! with it whoever else touches the chipset, until there is room: nothing is lost, and the guest
 //! sees a slow disk and no broken one.
 
-use crate::machine_file::{DiskEntry, DiskFormat};
+use crate::machine_file::DiskFormat;
 use devices::{BlockBackend, BlockError};
 use disk::{Disk, DiskError, SECTOR_SIZE};
 use disks::{Format, OpenOptions};
@@ -26,17 +26,17 @@ impl MachineDisk {
     ///
     /// # Errors
     /// One sentence with the file's name.
-    pub fn open(folder: &Path, entry: &DiskEntry) -> Result<(Self, String), String> {
-        let path = folder.join(&entry.path);
+    pub fn open(folder: &Path, path: &Path, format: DiskFormat) -> Result<(Self, String), String> {
+        let name = path.display().to_string();
+        let path = folder.join(path);
         let options = OpenOptions {
-            format: match entry.format {
+            format: match format {
                 DiskFormat::Detect => None,
                 DiskFormat::Raw => Some(Format::Raw),
             },
             ..OpenOptions::writable()
         };
         let opened = disks::open(&path, &options).map_err(|error| error.to_string())?;
-        let name = entry.path.display().to_string();
         let sector = opened.disk.logical_sector_size();
         if u64::from(sector) != SECTOR_SIZE {
             return Err(format!(

@@ -37,6 +37,9 @@ pub struct MachineFile {
     /// Disks, at most one at each place.
     #[serde(default)]
     pub disks: Vec<DiskEntry>,
+    /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
+    /// machine's folder.
+    pub floppy: Option<PathBuf>,
     /// The BIOS image, if not the usual one.
     pub firmware: Option<PathBuf>,
     /// The VGA BIOS image, if not the usual one.

@@ -6,11 +6,11 @@ use crate::console::{self, RawTerminal};
 use crate::disk::MachineDisk;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
-use crate::machine_file::MachineFile;
+use crate::machine_file::{DiskFormat, MachineFile};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
 use crate::video::PoolVideoMemory;
-use devices::{BlockBackend, ByteSink, Chipset, Config, LOW_MEMORY_LIMIT};
+use devices::{BlockBackend, ByteSink, Chipset, Config, Diskette, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -76,14 +76,14 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         attach_input(&running);
     }
     loop {
-        let (disks, about) = open_disks(&file, &options.folder)?;
+        let (media, about) = open_media(&file, &options.folder)?;
         let (processors, mib) = (file.processors, file.memory_mib);
         eprintln!(
             "entente-vmm: machine {}: {processors} processors, {mib} MiB, {}",
             file.name,
             about.join(", ")
         );
-        let board = Box::new(chipset(&file, &firmware, &plan, &memory, disks, options));
+        let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
         let clock = Clock::measure();
         let machine = Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
             .map_err(|e| format!("can't create the machine: {e}"))?;
@@ -129,20 +129,33 @@ fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<
     std::fs::read(found).map_err(|e| format!("{}: {e}", found.display()))
 }
 
-type Disks = [Option<Box<dyn BlockBackend>>; 4];
+/// What the machine reads and writes.
+#[derive(Default)]
+struct Media {
+    disks: [Option<Box<dyn BlockBackend>>; 4],
+    diskette: Option<Diskette>,
+}
 
-fn open_disks(file: &MachineFile, folder: &Path) -> Result<(Disks, Vec<String>), String> {
-    let mut disks: Disks = Default::default();
+/// Answers them with a few words about each.
+fn open_media(file: &MachineFile, folder: &Path) -> Result<(Media, Vec<String>), String> {
+    let mut media = Media::default();
     let mut about = Vec::new();
     for entry in &file.disks {
-        let (disk, words) = MachineDisk::open(folder, entry)?;
-        disks[entry.location] = Some(Box::new(disk));
+        let (disk, words) = MachineDisk::open(folder, &entry.path, entry.format)?;
+        media.disks[entry.location] = Some(Box::new(disk));
+        about.push(words);
+    }
+    if let Some(path) = &file.floppy {
+        let (image, words) = MachineDisk::open(folder, path, DiskFormat::Raw)?;
+        let diskette = Diskette::new(Box::new(image), false)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        media.diskette = Some(diskette);
         about.push(words);
     }
     if about.is_empty() {
         about.push("no disk".into());
     }
-    Ok((disks, about))
+    Ok((media, about))
 }
 
 fn chipset(
@@ -150,7 +163,7 @@ fn chipset(
     firmware: &Firmware,
     plan: &PoolPlan,
     memory: &BusMemory,
-    disks: Disks,
+    media: Media,
     options: &RunOptions,
 ) -> Chipset {
     let serial = options
@@ -178,7 +191,8 @@ fn chipset(
         }),
         serial: [serial, None],
         bios_log,
-        disks,
+        disks: media.disks,
+        diskette: media.diskette,
         identity_flip: false,
     })
 }

@@ -1,7 +1,7 @@
 //! The namespace: the PCI root with its interrupt routing, what is on the ISA bus, the processors,
 //! soft-off.
 
-use super::resources::{IsaInterrupt, ports};
+use super::resources::{IsaDma, IsaInterrupt, ports};
 use super::{LOCAL_APIC, Machine, OEM, OEM_REVISION, OEM_TABLE, PCI_IRQS, PM_BASE, SMBUS_BASE};
 use crate::acpi_pm;
 use crate::ioapic;
@@ -188,6 +188,30 @@ fn isa_bus() -> Vec<u8> {
         "PNP0501",
         2,
         vec![&ports(0x2f8, 8), &IsaInterrupt(3)],
+    );
+    device(
+        &mut aml,
+        "DMAC",
+        "PNP0200",
+        0,
+        vec![
+            &ports(0, 16),
+            &ports(0x81, 15),
+            &ports(0xc0, 32),
+            &IsaDma(4),
+        ],
+    );
+    device(
+        &mut aml,
+        "FDC0",
+        "PNP0700",
+        0,
+        vec![
+            &ports(0x3f2, 4),
+            &ports(0x3f7, 1),
+            &IsaInterrupt(6),
+            &IsaDma(2),
+        ],
     );
     let mut bridge = Vec::new();
     Device::new(

@@ -4,6 +4,8 @@ use super::Chipset;
 use crate::acpi_pm;
 use crate::bus::{Context, GuestMemory};
 use crate::debug_port;
+use crate::dma;
+use crate::floppy;
 use crate::fw_cfg;
 use crate::ide::Ide;
 use crate::pci::Pci;
@@ -68,7 +70,7 @@ impl Chipset {
                     bytes(size, |i| self.smbus.read(offset.wrapping_add(i)))
                 }
                 // All others are eight bits wide; the bus splits what is wider.
-                None => bytes(size, |i| self.byte_read(port.wrapping_add(i))),
+                None => bytes(size, |i| self.byte_read(port.wrapping_add(i), memory)),
             },
         };
         value & mask(size)
@@ -131,13 +133,13 @@ impl Chipset {
             }
             None => {
                 for (i, byte) in (0..size.into()).zip(value.to_le_bytes()) {
-                    self.byte_write(port.wrapping_add(i), byte);
+                    self.byte_write(port.wrapping_add(i), byte, memory);
                 }
             }
         }
     }
 
-    fn byte_read(&mut self, port: u16) -> u8 {
+    fn byte_read(&mut self, port: u16, memory: &dyn GuestMemory) -> u8 {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.interrupts.pic.read(port),
             0x40..=0x43 | 0x61 => self.pit.read(port, self.now_ns),
@@ -149,12 +151,20 @@ impl Chipset {
             0x3b0..=0x3df if self.pci.vga.legacy_enabled().0 => {
                 self.vga.read_port(port, self.now_ns)
             }
+            floppy::DIGITAL_OUTPUT..=floppy::FIFO | floppy::DIGITAL_INPUT => {
+                let mut context = Context {
+                    memory,
+                    interrupts: &mut self.interrupts,
+                };
+                self.floppy.read(port, &mut context)
+            }
+            _ if is_dma(port) => self.dma.read(port),
             debug_port::PORT => self.debug_port.read(),
             _ => 0xff,
         }
     }
 
-    fn byte_write(&mut self, port: u16, value: u8) {
+    fn byte_write(&mut self, port: u16, value: u8, memory: &dyn GuestMemory) {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => self.interrupts.pic.write(port, value),
             0x40..=0x43 | 0x61 => self
@@ -174,6 +184,14 @@ impl Chipset {
                 self.vga.write_port(port, value);
                 self.video_changed();
             }
+            floppy::DIGITAL_OUTPUT..=floppy::FIFO | floppy::DIGITAL_INPUT => {
+                let mut context = Context {
+                    memory,
+                    interrupts: &mut self.interrupts,
+                };
+                self.floppy.write(port, value, &mut self.dma, &mut context);
+            }
+            _ if is_dma(port) => self.dma.write(port, value),
             debug_port::PORT => self.debug_port.write(value),
             _ => {}
         }
@@ -206,6 +224,10 @@ impl Chipset {
     fn video_changed(&mut self) {
         self.outputs.layout_changed |= self.vga.take_layout_change();
     }
+}
+
+fn is_dma(port: u16) -> bool {
+    dma::FIRST.contains(&port) || dma::SECOND.contains(&port) || dma::PAGES.contains(&port)
 }
 
 fn bytes(size: u8, mut read: impl FnMut(u16) -> u8) -> u32 {
