@@ -1,13 +1,13 @@
 //! A controller: packets in, outcomes out.
 
-use crate::buffer::{Buffer, Memory};
 use crate::io::{Address, Completion, Io, Pending};
-use crate::offer::{Attachment, Offer};
+use crate::offer::Attachment;
 use crate::session::Session;
 use crate::wire::{
     CDB_LENGTH, Header, LONG_LENGTH, Operation, Properties, Request, SHORT_LENGTH,
     SUPPORTS_SUBCHANNELS, SrbStatus, Status, Version,
 };
+use guest_buffer::{Buffer, Memory};
 use scsi::{Action, Target, Unit};
 use zerocopy::IntoBytes;
 
@@ -50,20 +50,23 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller without units. An IDE disk is unit 0 of its controller.
+    /// A controller without units. An IDE disk is unit 0 of its controller, and has no subchannels.
     pub fn new(attachment: Attachment, most_subchannels: u16, most_transfer: u32) -> Self {
         Self {
             attachment,
             target: Target::default(),
-            most_subchannels: attachment.offer(most_subchannels).most_subchannels,
+            most_subchannels: match attachment {
+                Attachment::Scsi { .. } => most_subchannels,
+                Attachment::Ide { .. } => 0,
+            },
             most_transfer,
             session: Session::default(),
         }
     }
 
     /// How it is announced.
-    pub fn offer(&self) -> Offer {
-        self.attachment.offer(self.most_subchannels)
+    pub fn offer(&self) -> vmbus::Offer {
+        self.attachment.offer()
     }
 
     /// The guest has opened the first channel: everything begins anew.

@@ -1,10 +1,10 @@
 //! A request under way, and its end.
 
-use crate::buffer::Buffer;
 use crate::wire::{
     AUTOSENSE_VALID, HEADER_LENGTH, Header, LONG_LENGTH, Operation, Request, SENSE_LENGTH,
     SHORT_LENGTH, ScsiStatus, SrbStatus, Status,
 };
+use guest_buffer::Buffer;
 use scsi::{Failure, Sense};
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -1,12 +1,15 @@
 //! How a storage channel is announced.
 
+use uuid::{Uuid, uuid};
+use vmbus::Offer;
+
 /// Where a controller is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
-    /// A SCSI controller of its own, with the identity of its instance.
+    /// A SCSI controller of its own.
     Scsi {
-        /// Bytes of a GUID, as they lie in memory.
-        instance: [u8; 16],
+        /// Which one; it must stay the same.
+        instance: Uuid,
     },
     /// One disk of the emulated IDE controller, by a shorter way.
     Ide {
@@ -17,59 +20,29 @@ pub enum Attachment {
     },
 }
 
-/// What the announcement says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Kind of device, bytes of a GUID as they lie in memory.
-    pub interface: [u8; 16],
-    /// Which one.
-    pub instance: [u8; 16],
-    /// For the driver.
-    pub user_defined: [u8; 120],
-    /// Most subchannels that may follow.
-    pub most_subchannels: u16,
-}
-
-/// ba6163d9-04a1-4d29-b605-72e2ffb1dc7f.
-const SCSI: [u8; 16] = [
-    0xd9, 0x63, 0x61, 0xba, 0xa1, 0x04, 0x29, 0x4d, 0xb6, 0x05, 0x72, 0xe2, 0xff, 0xb1, 0xdc, 0x7f,
-];
-/// 32412632-86cb-44a2-9b5c-50d1417354f5.
-const IDE: [u8; 16] = [
-    0x32, 0x26, 0x41, 0x32, 0xcb, 0x86, 0xa2, 0x44, 0x9b, 0x5c, 0x50, 0xd1, 0x41, 0x73, 0x54, 0xf5,
-];
+const SCSI: Uuid = uuid!("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f");
+const IDE: Uuid = uuid!("32412632-86cb-44a2-9b5c-50d1417354f5");
 
 /// In the user-defined bytes of an IDE disk: bus, target, and this flag. Old Windows looks there, Linux
-/// at the bytes of the instance.
+/// at the first two numbers of the instance.
 const PATH_BYTE: usize = 2;
 const TARGET_BYTE: usize = 3;
 const FLAGS_BYTE: usize = 8;
 const EMULATED_IDE: u8 = 2;
 
 impl Attachment {
-    /// The announcement, with room for so many subchannels; an IDE disk has none.
-    pub fn offer(&self, most_subchannels: u16) -> Offer {
+    /// The announcement.
+    pub fn offer(&self) -> Offer {
         match *self {
-            Attachment::Scsi { instance } => Offer {
-                interface: SCSI,
-                instance,
-                user_defined: [0; 120],
-                most_subchannels,
-            },
+            Attachment::Scsi { instance } => Offer::new("SCSI controller", SCSI, instance),
             Attachment::Ide { channel, drive } => {
-                let mut instance = [0; 16];
-                (instance[0], instance[4]) = (channel, drive);
-                instance[6..8].copy_from_slice(&0x8899u16.to_le_bytes());
-                let mut user_defined = [0; 120];
-                user_defined[PATH_BYTE] = channel;
-                user_defined[TARGET_BYTE] = drive;
-                user_defined[FLAGS_BYTE] = EMULATED_IDE;
-                Offer {
-                    interface: IDE,
-                    instance,
-                    user_defined,
-                    most_subchannels: 0,
-                }
+                let instance = Uuid::from_fields(channel.into(), drive.into(), 0x8899, &[0; 8]);
+                let name = format!("IDE disk {channel}:{drive}");
+                let mut offer = Offer::new(&name, IDE, instance);
+                offer.user_defined[PATH_BYTE] = channel;
+                offer.user_defined[TARGET_BYTE] = drive;
+                offer.user_defined[FLAGS_BYTE] = EMULATED_IDE;
+                offer
             }
         }
     }

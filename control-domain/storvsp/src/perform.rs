@@ -1,8 +1,8 @@
 //! A request against a disk, at once.
 
-use crate::buffer::{Memory, OutsideMemory};
 use crate::io::{Completion, Io};
 use disk::{Disk, DiskError};
+use guest_buffer::{Memory, OutsideMemory};
 use scsi::{Failure, Range, Request};
 
 /// Bytes that are moved at a time.

@@ -3,10 +3,14 @@
 mod guest;
 
 use guest::{Bench, MOST_TRANSFER};
+use guest_buffer::Buffer;
 use storvsp::wire::{Operation, Version};
-use storvsp::{Attachment, Buffer, Outcome};
+use storvsp::{Attachment, Outcome};
+use uuid::{Uuid, uuid};
 
-const SCSI: Attachment = Attachment::Scsi { instance: [9; 16] };
+const SCSI: Attachment = Attachment::Scsi {
+    instance: Uuid::from_bytes([9; 16]),
+};
 
 #[test]
 fn every_version_from_4_2_on_is_served_and_others_are_refused() {
@@ -92,20 +96,18 @@ fn what_is_not_there_is_refused() {
 
 #[test]
 fn offers_are_hyper_vs() {
-    let scsi = Attachment::Scsi { instance: [5; 16] }.offer(4);
-    assert_eq!(scsi.interface[..4], 0xba61_63d9_u32.to_le_bytes());
-    assert_eq!((scsi.instance, scsi.most_subchannels), ([5; 16], 4));
+    let scsi = SCSI.offer();
+    assert_eq!(
+        scsi.interface,
+        uuid!("ba6163d9-04a1-4d29-b605-72e2ffb1dc7f")
+    );
+    assert_eq!(scsi.user_defined, [0; 120]);
     let ide = Attachment::Ide {
         channel: 1,
         drive: 0,
     }
-    .offer(4);
-    assert_eq!(ide.interface[..4], 0x3241_2632_u32.to_le_bytes());
-    // 00000001-0000-8899-0000-000000000000.
-    assert_eq!(
-        ide.instance,
-        [1, 0, 0, 0, 0, 0, 0x99, 0x88, 0, 0, 0, 0, 0, 0, 0, 0]
-    );
+    .offer();
+    assert_eq!(ide.interface, uuid!("32412632-86cb-44a2-9b5c-50d1417354f5"));
+    assert_eq!(ide.instance, uuid!("00000001-0000-8899-0000-000000000000"));
     assert_eq!(ide.user_defined[..12], [0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
-    assert_eq!(ide.most_subchannels, 0);
 }

@@ -4,7 +4,8 @@ mod guest;
 
 use disk_testing::Random;
 use guest::Bench;
-use storvsp::{Buffer, Outcome, Packet, Piece, perform};
+use guest_buffer::{Buffer, Piece};
+use storvsp::{Outcome, Packet, perform};
 
 #[test]
 fn no_packet_panics() {

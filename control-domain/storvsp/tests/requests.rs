@@ -3,8 +3,9 @@
 mod guest;
 
 use guest::{Bench, Ended, disk_unit};
+use guest_buffer::{Buffer, Piece};
 use storvsp::wire::{Operation, Version};
-use storvsp::{Attachment, Buffer, Outcome, Packet, Piece};
+use storvsp::{Attachment, Outcome, Packet};
 
 fn good(moved: u32) -> Ended {
     Ended {

@@ -2,13 +2,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use disk::{Disk, DiskError, Extent, Place};
+use guest_buffer::{Buffer, Memory, OutsideMemory, Piece};
 use scsi::{DiskConfig, DiskUnit, Identity, Unit};
 use std::cell::RefCell;
 use storvsp::wire::{Operation, Version};
-use storvsp::{
-    Attachment, Buffer, Completion, Controller, Memory, Outcome, OutsideMemory, Packet, Piece,
-    perform,
-};
+use storvsp::{Attachment, Completion, Controller, Outcome, Packet, perform};
+use uuid::Uuid;
 
 pub const BLOCKS: u64 = 4096;
 pub const MOST_TRANSFER: u32 = 1 << 20;
@@ -146,7 +145,9 @@ impl Bench {
 
     /// A SCSI controller with a disk at unit 0, after its handshake.
     pub fn ready() -> Self {
-        let mut bench = Self::new(Attachment::Scsi { instance: [9; 16] });
+        let mut bench = Self::new(Attachment::Scsi {
+            instance: Uuid::from_bytes([9; 16]),
+        });
         assert_eq!(
             bench.controller.add(0, disk_unit()),
             None,

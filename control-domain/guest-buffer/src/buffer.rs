@@ -1,8 +1,6 @@
-//! Where the guest wants its data: pieces of guest-physical memory, one behind the other.
+//! A buffer and its pieces, one behind the other.
 
-use std::fmt;
-
-const PAGE_SIZE: u64 = 4096;
+use crate::memory::{Memory, OutsideMemory};
 
 /// A stretch of guest-physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,38 +15,9 @@ pub struct Piece {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buffer {
     pieces: Vec<Piece>,
+    /// Where each piece ends, in bytes of the buffer.
+    ends: Vec<u64>,
 }
-
-/// A range whose numbers can't be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferError;
-
-/// Guest-physical memory. Methods take `&self`: the guest's processors write to it at the same time.
-pub trait Memory {
-    /// Fills `data` from `gpa` on.
-    ///
-    /// # Errors
-    /// If it is not all memory.
-    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), OutsideMemory>;
-
-    /// Stores `data` from `gpa` on.
-    ///
-    /// # Errors
-    /// If it is not all memory; some may be stored.
-    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), OutsideMemory>;
-}
-
-/// There is no memory at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutsideMemory(pub u64);
-
-impl fmt::Display for OutsideMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no memory at guest-physical address {:#x}", self.0)
-    }
-}
-
-impl std::error::Error for OutsideMemory {}
 
 impl Buffer {
     /// Pieces as they are; neighbours become one.
@@ -60,39 +29,20 @@ impl Buffer {
         buffer
     }
 
-    /// A range of a GPA-direct packet: `length` bytes from `offset` on, in the pages with these numbers.
-    ///
-    /// # Errors
-    /// If the pages do not hold it.
-    pub fn from_pages(offset: u32, length: u32, pages: &[u64]) -> Result<Self, BufferError> {
-        let (mut offset, mut left) = (u64::from(offset), u64::from(length));
-        if offset >= PAGE_SIZE {
-            return Err(BufferError);
-        }
-        let mut buffer = Buffer::default();
-        for page in pages {
-            let start = page.checked_mul(PAGE_SIZE).ok_or(BufferError)?;
-            let length = left.min(PAGE_SIZE - offset);
-            buffer.push(Piece {
-                gpa: start + offset,
-                length,
-            });
-            left -= length;
-            offset = 0;
-        }
-        match left {
-            0 => Ok(buffer),
-            _ => Err(BufferError),
-        }
-    }
-
     fn push(&mut self, piece: Piece) {
-        match self.pieces.last_mut() {
+        let end = self.length().saturating_add(piece.length);
+        match (self.pieces.last_mut(), self.ends.last_mut()) {
             _ if piece.length == 0 => {}
-            Some(last) if last.gpa.checked_add(last.length) == Some(piece.gpa) => {
+            (Some(last), Some(last_end))
+                if last.gpa.checked_add(last.length) == Some(piece.gpa) =>
+            {
                 last.length = last.length.saturating_add(piece.length);
+                *last_end = end;
             }
-            _ => self.pieces.push(piece),
+            _ => {
+                self.pieces.push(piece);
+                self.ends.push(end);
+            }
         }
     }
 
@@ -110,18 +60,19 @@ impl Buffer {
 
     /// Bytes altogether.
     pub fn length(&self) -> u64 {
-        let add = |sum: u64, piece: &Piece| sum.saturating_add(piece.length);
-        self.pieces.iter().fold(0, add)
+        self.ends.last().copied().unwrap_or(0)
     }
 
     /// Cuts what lies behind `length` bytes.
     pub fn truncate(&mut self, length: u64) {
-        let mut left = length;
-        for piece in &mut self.pieces {
-            piece.length = piece.length.min(left);
-            left -= piece.length;
+        let kept = self.ends.partition_point(|end| *end < length);
+        if let (Some(piece), Some(end)) = (self.pieces.get_mut(kept), self.ends.get_mut(kept)) {
+            piece.length -= *end - length;
+            *end = length;
         }
-        self.pieces.retain(|piece| piece.length > 0);
+        let whole = kept + usize::from(length > 0);
+        self.pieces.truncate(whole);
+        self.ends.truncate(whole);
     }
 
     /// Stores `data` from byte `at` of the buffer on; what has no room is left out.
@@ -170,14 +121,18 @@ impl Buffer {
 
     /// The pieces from a byte on.
     fn from(&self, at: u64) -> impl Iterator<Item = Piece> + '_ {
-        let mut skip = at;
-        self.pieces.iter().filter_map(move |piece| {
-            let skipped = skip.min(piece.length);
-            skip -= skipped;
-            (skipped < piece.length).then(|| Piece {
+        let first = self.ends.partition_point(|end| *end <= at);
+        let before = match first {
+            0 => 0,
+            first => self.ends[first - 1],
+        };
+        let mut skip = at - before;
+        self.pieces[first..].iter().map(move |piece| {
+            let skipped = std::mem::take(&mut skip);
+            Piece {
                 gpa: piece.gpa.saturating_add(skipped),
                 length: piece.length - skipped,
-            })
+            }
         })
     }
 }
@@ -191,9 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_become_pieces() {
-        let buffer = Buffer::from_pages(0xff0, 0x1020, &[1, 2, 9]).expect("they hold it");
+    fn pieces_are_joined_found_and_cut() {
         let piece = |gpa, length| Piece { gpa, length };
+        let given = [
+            piece(0x1ff0, 0x10),
+            piece(0x2000, 0x1000),
+            piece(0x5000, 0),
+            piece(0x9000, 0x10),
+        ];
+        let buffer = Buffer::new(given);
         assert_eq!(
             buffer.pieces(),
             [piece(0x1ff0, 0x1010), piece(0x9000, 0x10)]
@@ -202,9 +163,16 @@ mod tests {
         let mut cut = buffer.clone();
         cut.truncate(0x1010);
         assert_eq!(cut.pieces(), [piece(0x1ff0, 0x1010)]);
-        assert!(Buffer::from_pages(0x1000, 1, &[1]).is_err());
-        assert!(Buffer::from_pages(0xfff, 2, &[1]).is_err());
-        assert!(Buffer::from_pages(0, 1, &[u64::MAX]).is_err());
-        assert_eq!(Buffer::from_pages(0, 0, &[]), Ok(Buffer::default()));
+        cut.truncate(0x2000);
+        assert_eq!(cut.length(), 0x1010);
+        cut.truncate(1);
+        assert_eq!(cut.pieces(), [piece(0x1ff0, 1)]);
+        cut.truncate(0);
+        assert_eq!(cut, Buffer::default());
+        assert_eq!(
+            buffer.from(0x1011).collect::<Vec<_>>(),
+            [piece(0x9001, 0xf)]
+        );
+        assert_eq!(buffer.from(0x1020).next(), None);
     }
 }
