@@ -248,7 +248,7 @@ pub trait Vcpu<C>: State {
 /// Why a world switch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// An interrupt (or NMI, SMI) of the control domain waits.
+    /// The control domain is to have the CPU: an interrupt (or NMI, SMI) of it waits, or the guest does.
     Interrupt,
     /// A machine check was met; the control domain must have it.
     MachineCheck,

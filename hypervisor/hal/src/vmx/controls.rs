@@ -6,7 +6,10 @@ pub mod pin {
     pub const EXTERNAL_INTERRUPT_EXITING: u32 = 1 << 0;
     pub const NMI_EXITING: u32 = 1 << 3;
     pub const VIRTUAL_NMIS: u32 = 1 << 5;
-    pub const KNOWN: u32 = EXTERNAL_INTERRUPT_EXITING | NMI_EXITING | VIRTUAL_NMIS | 3 << 6;
+    pub const PREEMPTION_TIMER: u32 = 1 << 6;
+    /// Those above, and posted interrupts.
+    pub const KNOWN: u32 =
+        EXTERNAL_INTERRUPT_EXITING | NMI_EXITING | VIRTUAL_NMIS | PREEMPTION_TIMER | 1 << 7;
 }
 
 /// Primary processor-based controls.
@@ -34,6 +37,7 @@ pub mod secondary {
     pub const VPID: u32 = 1 << 5;
     pub const WBINVD_EXITING: u32 = 1 << 6;
     pub const UNRESTRICTED_GUEST: u32 = 1 << 7;
+    pub const PAUSE_LOOP_EXITING: u32 = 1 << 10;
     pub const INVPCID: u32 = 1 << 12;
     pub const XSAVES: u32 = 1 << 20;
     pub const KNOWN: u32 = u32::MAX;
@@ -175,7 +179,7 @@ impl Controls {
                 | primary::UNCONDITIONAL_IO_EXITING
                 | primary::MONITOR_EXITING,
             secondary::WBINVD_EXITING,
-            secondary::RDTSCP,
+            secondary::RDTSCP | secondary::PAUSE_LOOP_EXITING,
         )
     }
 }

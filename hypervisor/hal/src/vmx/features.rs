@@ -1,6 +1,7 @@
 //! What the CPU must have, and what it may have (SDM vol. 3 appendix A).
 
 use super::controls::{Capabilities, Capability, Controls, Refused, primary, secondary};
+use super::run_bounds::PreemptionTimer;
 use super::switch;
 use crate::cpu;
 
@@ -12,6 +13,7 @@ mod msr {
     pub const PRIMARY: u32 = 0x482;
     pub const EXIT: u32 = 0x483;
     pub const ENTRY: u32 = 0x484;
+    pub const MISC: u32 = 0x485;
     pub const CR0_FIXED: [u32; 2] = [0x486, 0x487];
     pub const CR4_FIXED: [u32; 2] = [0x488, 0x489];
     pub const SECONDARY: u32 = 0x48b;
@@ -54,6 +56,8 @@ pub struct Features {
     pub control_domain: Controls,
     /// For guests.
     pub guest: Controls,
+    /// For guests too.
+    pub preemption_timer: Option<PreemptionTimer>,
 }
 
 impl core::fmt::Display for Features {
@@ -177,6 +181,7 @@ pub fn check() -> Result<Features, Missing> {
             cr4: fixed(msr::CR4_FIXED),
             control_domain: Controls::control_domain(&capabilities).map_err(Missing::Control)?,
             guest: Controls::guest(&capabilities).map_err(Missing::Control)?,
+            preemption_timer: PreemptionTimer::new(capabilities.pin, cpu::rdmsr(msr::MISC)),
         })
     }
 }

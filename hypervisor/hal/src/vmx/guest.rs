@@ -4,6 +4,7 @@ use super::control::VmxCpu;
 use super::control_registers::ControlRegister;
 use super::controls::primary;
 use super::registers::{self, Exchanged};
+use super::run_bounds::RunBounds;
 use super::state::Processor;
 use super::vmcs::{Field, Vmcs, event, interruptibility, reason};
 use super::{Vmx, exits, nmi, switch, tables};
@@ -63,6 +64,7 @@ pub struct Guest {
     /// What the VMCS has of these.
     primary: u32,
     tpr_threshold: u8,
+    run_bounds: RunBounds,
 }
 
 /// A guest's processor under VMX.
@@ -80,6 +82,7 @@ impl VmxVcpu {
         let mut vmcs = Vmcs::new(pool, features.revision)?;
         let ept_pointer = tables::pointer(root);
         vmcs.set_controls(&features.guest);
+        let run_bounds = RunBounds::new(&mut vmcs, &features.guest, features.preemption_timer);
         vmcs.with(|vmcs| {
             for (field, value) in [
                 (Field::EXCEPTION_BITMAP, EXCEPTIONS),
@@ -106,6 +109,7 @@ impl VmxVcpu {
             primary_at_rest: features.guest.primary,
             primary: features.guest.primary,
             tpr_threshold: 0,
+            run_bounds,
         };
         let mut vcpu = Processor {
             vmcs,
@@ -249,6 +253,10 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         self.take_tag(cpu);
         loop {
             self.ask_for_windows();
+            let interrupts_off = self.vmcs.read(Field::RFLAGS) & RFLAGS_IF == 0;
+            self.role
+                .run_bounds
+                .interrupts_off(&mut self.vmcs, interrupts_off);
             if nmi::is_waiting(cpu.role.index) {
                 return Exit::Interrupt;
             }

@@ -11,7 +11,7 @@
 //! `permissions` MSR bitmaps · `tables` nested tables' entries. Here alone: `vmcs` the control
 //! structure's fields · `controls` which of its controls are on · `control_registers` bits of CR0 and
 //! CR4 that stay · `registers` a guest's registers as the vmm has them · `host` what exits load ·
-//! `nmi`.
+//! `run_bounds` runs that only wait · `nmi`.
 
 mod control;
 mod control_registers;
@@ -23,6 +23,7 @@ mod host;
 pub mod nmi;
 mod permissions;
 mod registers;
+mod run_bounds;
 mod state;
 mod switch;
 mod tables;

@@ -182,6 +182,8 @@ impl Field {
     pub const ENTRY_ERROR_CODE: Self = Self(0x4018);
     pub const TPR_THRESHOLD: Self = Self(0x401c);
     pub const SECONDARY_CONTROLS: Self = Self(0x401e);
+    pub const PAUSE_GAP: Self = Self(0x4020);
+    pub const PAUSE_WINDOW: Self = Self(0x4022);
     pub const INSTRUCTION_ERROR: Self = Self(0x4400);
     pub const EXIT_REASON: Self = Self(0x4402);
     pub const EXIT_EVENT: Self = Self(0x4404);
@@ -193,6 +195,7 @@ impl Field {
     pub const INTERRUPTIBILITY: Self = Self(0x4824);
     pub const ACTIVITY: Self = Self(0x4826);
     pub const SYSENTER_CS: Self = Self(0x482a);
+    pub const PREEMPTION_TIMER: Self = Self(0x482e);
     pub const HOST_SYSENTER_CS: Self = Self(0x4c00);
     pub const CR0_MASK: Self = Self(0x6000);
     pub const CR4_MASK: Self = Self(0x6002);
@@ -318,10 +321,12 @@ pub mod reason {
     pub const WRMSR: u32 = 32;
     pub const MWAIT: u32 = 36;
     pub const MONITOR: u32 = 39;
+    pub const PAUSE: u32 = 40;
     pub const ENTRY_MACHINE_CHECK: u32 = 41;
     pub const TPR_BELOW_THRESHOLD: u32 = 43;
     pub const EPT_VIOLATION: u32 = 48;
     pub const INVEPT: u32 = 50;
+    pub const PREEMPTION_TIMER: u32 = 52;
     pub const INVVPID: u32 = 53;
     pub const WBINVD: u32 = 54;
     pub const XSETBV: u32 = 55;
