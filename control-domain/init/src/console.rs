@@ -1,8 +1,10 @@
 //! The lines on the console, and the state of its terminal.
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcdrain, tcgetattr, tcsetattr};
 use std::fmt::Arguments;
-use std::io::{Write, stdin};
+use std::io::{Write, stdin, stdout};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Writes one line `entente-init: …` to the console.
 macro_rules! report {
@@ -15,8 +17,21 @@ pub(crate) use report;
 pub fn write_line(line: Arguments<'_>) {
     // One write per line, so that lines of other programs don't land in its middle.
     let text = format!("entente-init: {line}\n");
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Waits until the console has sent all that was written, at most so long: the kernel turns a PC
+/// off without asking its serial line, and a line that is held up by its other end never empties.
+pub fn drain(patience: Duration) {
+    let (sent, wait) = mpsc::channel();
+    let drain = move || {
+        let _ = tcdrain(stdout());
+        let _ = sent.send(());
+    };
+    if std::thread::Builder::new().spawn(drain).is_ok() {
+        let _ = wait.recv_timeout(patience);
+    }
 }
 
 /// The terminal behind the console as the kernel left it.

@@ -1,6 +1,6 @@
 //! Turning the PC off, or starting it again, with nothing lost.
 
-use crate::console::report;
+use crate::console::{self, report};
 use crate::data_partition;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use rustix::system::{RebootCommand, reboot};
@@ -11,6 +11,9 @@ const PATIENCE: [(Signal, Duration); 2] = [
     (Signal::TERM, Duration::from_secs(5)),
     (Signal::KILL, Duration::from_secs(5)),
 ];
+
+/// How long the console may take to send what it holds: a serial line takes 0.4 s for 4 KiB.
+const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes Ctrl-Alt-Del a SIGINT to PID 1, in place of an immediate reset.
 pub fn take_ctrl_alt_del() {
@@ -34,6 +37,7 @@ fn down(what: &str, command: RebootCommand) -> ! {
     rustix::fs::sync();
     data_partition::unmount();
     report!("{what}");
+    console::drain(CONSOLE_PATIENCE);
     if let Err(error) = reboot(command) {
         report!("{what}: {error}; it is safe to switch the PC off");
     }
