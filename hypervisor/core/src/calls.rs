@@ -232,9 +232,7 @@ fn transfer<H: Hal>(
     ) {
         (StateGroup::Registers, false) => slot.page.registers.store(&processor.vcpu.registers()),
         (StateGroup::Registers, true) => {
-            if !processor.vcpu.set_registers(&slot.page.registers.load()) {
-                return Err(Status::InvalidState);
-            }
+            processor.set_registers(memory, machine, &slot.page.registers.load())?;
         }
         (StateGroup::Extended, false) => {
             for (to, from) in area()?.iter().zip(processor.vcpu.extended_state()) {

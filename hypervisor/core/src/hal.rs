@@ -212,6 +212,10 @@ pub trait Vcpu<C>: State {
     fn registers(&self) -> Registers;
     /// Sets all registers, only while detached; `false`, and nothing changed, if a value can't be legal.
     fn set_registers(&mut self, registers: &Registers) -> bool;
+    /// Loads the four entries that PAE paging keeps in the processor; `false` if they can't be legal.
+    fn set_directory_pointers(&mut self, _: [u64; 4]) -> bool {
+        true
+    }
     /// Can an external interrupt be injected now (flags, shadow, nothing pending before it)?
     fn interruptible(&self) -> bool;
     /// Injects an external interrupt; only when [`Vcpu::interruptible`].

@@ -23,4 +23,5 @@ pub mod machine;
 pub mod memory;
 pub mod policy;
 pub mod processor;
+mod registers;
 pub mod run;

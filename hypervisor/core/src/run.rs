@@ -177,7 +177,7 @@ pub fn run<H: Hal>(
     let slot = machine.processor(index)?;
     let mut body = slot.body.try_lock().ok_or(Status::Busy)?;
     let processor = &mut *body;
-    complete(processor, slot.page)?;
+    complete(hal, machine, processor, slot.page)?;
     let mut run = Run {
         hal,
         cpu,
@@ -201,7 +201,12 @@ pub fn run<H: Hal>(
 }
 
 /// Uses the vmm's answer to the last exit.
-fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), Status> {
+fn complete<H: Hal>(
+    hal: &H,
+    machine: &Machine<H>,
+    processor: &mut Processor<H>,
+    page: &RunPage,
+) -> Result<(), Status> {
     let completion = Completion::from_number(page.completion.load(Relaxed));
     match (completion.ok_or(Status::InvalidArgument)?, processor.owed) {
         (Completion::Io, Owed::In { size_bytes }) => {
@@ -219,9 +224,7 @@ fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), 
             exits::hypercall::store_result(&mut processor.vcpu, page.data[0].load(Relaxed));
         }
         (Completion::Registers, _) => {
-            if !processor.vcpu.set_registers(&page.registers.load()) {
-                return Err(Status::InvalidState);
-            }
+            processor.set_registers(hal.memory(), machine, &page.registers.load())?;
         }
         (Completion::Exception, _) => {
             let [vector, error_code, address] =
@@ -229,9 +232,7 @@ fn complete<H: Hal>(processor: &mut Processor<H>, page: &RunPage) -> Result<(), 
             let (PAGE_FAULT, Ok(error_code)) = (vector, u32::try_from(error_code)) else {
                 return Err(Status::InvalidArgument);
             };
-            if !processor.vcpu.set_registers(&page.registers.load()) {
-                return Err(Status::InvalidState);
-            }
+            processor.set_registers(hal.memory(), machine, &page.registers.load())?;
             processor.vcpu.inject_exception(Exception::PageFault {
                 error_code,
                 address,

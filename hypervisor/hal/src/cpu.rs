@@ -97,6 +97,11 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     [r.eax, r.ebx, r.ecx, r.edx]
 }
 
+/// Width of physical addresses, in bits.
+pub fn physical_bits() -> u32 {
+    cpuid(0x8000_0008, 0)[0] & 0xff
+}
+
 /// RDTSC.
 pub fn rdtsc() -> u64 {
     // SAFETY: present on every 64-bit CPU; CR4.TSD is clear in the hypervisor.

@@ -300,6 +300,7 @@ pub struct FakeVcpu {
     pub window: Option<u8>,
     pub exception: Option<Exception>,
     pub flushes: usize,
+    pub directory_pointers: Vec<[u64; 4]>,
     pub extended: Vec<AtomicU64>,
 }
 
@@ -321,6 +322,7 @@ impl Default for FakeVcpu {
             window: None,
             exception: None,
             flushes: 0,
+            directory_pointers: Vec::new(),
             extended: (0..512).map(AtomicU64::new).collect(),
         }
     }
@@ -432,11 +434,19 @@ impl State for FakeVcpu {
         0
     }
     fn paging(&self) -> Paging {
+        let Registers {
+            cr0,
+            cr3,
+            cr4,
+            efer,
+            ..
+        } = self.registers;
         Paging {
-            cr0: 1,
-            cr3: 0,
-            cr4: 0,
-            efer: 0,
+            // Always in protected mode.
+            cr0: cr0 | 1,
+            cr3,
+            cr4,
+            efer,
         }
     }
     fn inject_exception(&mut self, exception: Exception) {
@@ -477,6 +487,10 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         }
         self.registers = *registers;
         self.gpr = registers.gpr;
+        true
+    }
+    fn set_directory_pointers(&mut self, entries: [u64; 4]) -> bool {
+        self.directory_pointers.push(entries);
         true
     }
     fn interruptible(&self) -> bool {

@@ -49,10 +49,10 @@ pub fn translate(
             return None;
         }
         descend(paging.cr3 & ADDRESS, levels, linear, true, read)
-    } else if paging.cr4 & CR4_PAE != 0 {
+    } else if let Some(table) = directory_pointer_table(paging) {
         let linear = linear & 0xffff_ffff;
         // The four top entries have no rights of their own.
-        let top = read((paging.cr3 & 0xffff_ffe0) + (linear >> 30) * 8)?;
+        let top = read(table + (linear >> 30) * 8)?;
         if top & PRESENT == 0 {
             return None;
         }
@@ -60,6 +60,12 @@ pub fn translate(
     } else {
         legacy(paging, linear & 0xffff_ffff, read)
     }
+}
+
+/// Where the four top entries lie that PAE paging keeps in the processor; `None` for other paging.
+pub fn directory_pointer_table(paging: &Paging) -> Option<u64> {
+    let pae = paging.cr0 & CR0_PG != 0 && paging.cr4 & CR4_PAE != 0 && paging.efer & EFER_LMA == 0;
+    pae.then_some(paging.cr3 & 0xffff_ffe0)
 }
 
 fn descend(

@@ -324,6 +324,20 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         true
     }
 
+    fn set_directory_pointers(&mut self, entries: [u64; 4]) -> bool {
+        let legal = entries
+            .into_iter()
+            .all(|entry| registers::is_legal_directory_pointer(entry, cpu::physical_bits()));
+        if legal {
+            self.vmcs.with(|vmcs| {
+                for (field, entry) in Field::DIRECTORY_POINTERS.into_iter().zip(entries) {
+                    vmcs.write(field, entry);
+                }
+            });
+        }
+        legal
+    }
+
     fn interruptible(&self) -> bool {
         self.event.is_none()
             && self.vmcs.with(|vmcs| {

@@ -150,6 +150,14 @@ pub fn after_reset(startup: Option<u8>) -> Registers {
     registers
 }
 
+/// Whether a CPU with addresses of so many bits takes an entry of PAE paging's top table (SDM vol. 3
+/// table 4-8).
+pub const fn is_legal_directory_pointer(entry: u64, physical_bits: u32) -> bool {
+    const PRESENT: u64 = 1;
+    const RESERVED: u64 = 0b11 << 1 | 0xf << 5;
+    entry & PRESENT == 0 || entry & RESERVED == 0 && entry >> physical_bits == 0
+}
+
 /// Registers that no entry and no exit exchanges, besides those of [`crate::unswitched`]: the guest's
 /// while it is detached, the control domain's while it is attached.
 #[derive(Clone, Copy, Default)]
@@ -251,6 +259,16 @@ mod tests {
             let mut registers = legal;
             change(&mut registers);
             assert!(Exchanged::from_registers(&registers).is_none());
+        }
+    }
+
+    #[test]
+    fn directory_pointers_have_no_rights_and_no_address_beyond_the_cpus() {
+        for legal in [0, 0xffff_ffff_ffff_fffe, 0x1001, 0xf_ffff_f019] {
+            assert!(is_legal_directory_pointer(legal, 36), "{legal:#x}");
+        }
+        for bad in [0x1003, 0x1005, 0x1021, 0x1101, 0x10_0000_1001, 1 << 63 | 1] {
+            assert!(!is_legal_directory_pointer(bad, 36), "{bad:#x}");
         }
     }
 

@@ -171,6 +171,8 @@ impl Field {
     pub const DEBUGCTL: Self = Self(0x2802);
     pub const PAT: Self = Self(0x2804);
     pub const EFER: Self = Self(0x2806);
+    pub const DIRECTORY_POINTERS: [Self; 4] =
+        [Self(0x280a), Self(0x280c), Self(0x280e), Self(0x2810)];
     pub const HOST_PAT: Self = Self(0x2c00);
     pub const HOST_EFER: Self = Self(0x2c02);
     pub const PIN_CONTROLS: Self = Self(0x4000);
