@@ -1,5 +1,6 @@
 //! What answers where no memory is: the chipset of a machine, or the few ports of a test payload.
 
+use crate::keyboard::Key;
 use crate::memory::BusMemory;
 use devices::{Outputs, Region};
 
@@ -40,6 +41,14 @@ pub trait Board: Send {
     /// Bytes for COM1. Answers how many it took; the rest must be offered again.
     fn receive(&mut self, bytes: &[u8]) -> usize {
         bytes.len()
+    }
+    /// The rows of the text screen, where there is one.
+    fn text_screen(&self) -> Option<Vec<String>> {
+        None
+    }
+    /// A key was pressed and released.
+    fn press(&mut self, key: Key) {
+        let _ = key;
     }
     /// The person, or the control domain, wants the guest to shut down. Answers whether it listens.
     fn press_power_button(&mut self) -> bool {

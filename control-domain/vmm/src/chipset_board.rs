@@ -1,6 +1,7 @@
 //! The chipset of a Generation 1 machine as its board.
 
 use crate::board::Board;
+use crate::keyboard::Key;
 use crate::memory::BusMemory;
 use devices::{Chipset, Outputs, Region};
 
@@ -59,5 +60,20 @@ impl Board for Chipset {
 
     fn receive(&mut self, bytes: &[u8]) -> usize {
         self.serial_input(0, bytes)
+    }
+
+    fn text_screen(&self) -> Option<Vec<String>> {
+        self.vga().text_lines()
+    }
+
+    fn press(&mut self, key: Key) {
+        let pressed = key.with.into_iter().map(|code| (code, false));
+        let pressed: Vec<_> = pressed.chain([(key.code, key.extended)]).collect();
+        for (code, extended) in &pressed {
+            self.key(*code, *extended, true);
+        }
+        for (code, extended) in pressed.iter().rev() {
+            self.key(*code, *extended, false);
+        }
     }
 }

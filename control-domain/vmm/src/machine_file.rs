@@ -40,6 +40,9 @@ pub struct MachineFile {
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
     /// machine's folder.
     pub floppy: Option<PathBuf>,
+    /// What the person's terminal is connected to.
+    #[serde(default)]
+    pub console: Console,
     /// The BIOS image, if not the usual one.
     pub firmware: Option<PathBuf>,
     /// The VGA BIOS image, if not the usual one.
@@ -59,6 +62,17 @@ pub struct DiskEntry {
     /// How to take the file.
     #[serde(default)]
     pub format: DiskFormat,
+}
+
+/// What the person's terminal is connected to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Console {
+    /// COM1.
+    #[default]
+    Serial,
+    /// The text screen, its changed rows as lines, and the keyboard.
+    Screen,
 }
 
 /// A disk controller.

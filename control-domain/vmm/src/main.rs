@@ -23,6 +23,7 @@ mod crash;
 mod disk;
 mod emulator;
 mod hypercall_exit;
+mod keyboard;
 mod layout;
 mod machine;
 mod machine_file;
@@ -33,6 +34,8 @@ mod processor;
 mod processors;
 mod prove;
 mod run;
+mod screen;
+mod terminal;
 mod test_board;
 mod video;
 

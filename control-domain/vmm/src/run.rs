@@ -6,9 +6,10 @@ use crate::console::{self, RawTerminal};
 use crate::disk::MachineDisk;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
-use crate::machine_file::{DiskFormat, MachineFile};
+use crate::machine_file::{Console, DiskFormat, MachineFile};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
+use crate::terminal;
 use crate::video::PoolVideoMemory;
 use devices::{BlockBackend, ByteSink, Chipset, Config, Diskette, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
@@ -28,7 +29,8 @@ const MOST_BIOS_BYTES: u64 = 1 << 20;
 /// Where the images of the boot disk keep firmware.
 const FIRMWARE_FOLDER: &str = "/usr/share/entente";
 
-type Running = Arc<Mutex<Weak<Machine<Hypervisor>>>>;
+/// The machine that runs, between its start and its end.
+pub type Running = Arc<Mutex<Weak<Machine<Hypervisor>>>>;
 
 struct Firmware {
     bios: Vec<u8>,
@@ -73,7 +75,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     attach_signals(&running).map_err(|e| format!("can't handle signals: {e}"))?;
     let _terminal = options.serial.then(RawTerminal::enter);
     if options.serial {
-        attach_input(&running);
+        terminal::attach(&running, file.console);
     }
     loop {
         let (media, about) = open_media(&file, &options.folder)?;
@@ -166,8 +168,7 @@ fn chipset(
     media: Media,
     options: &RunOptions,
 ) -> Chipset {
-    let serial = options
-        .serial
+    let serial = (options.serial && file.console == Console::Serial)
         .then(|| Box::new(console::Output::open()) as Box<dyn ByteSink>);
     let bios_log: Option<Box<dyn ByteSink>> = if options.bios_log {
         Some(Box::new(put_to_stderr))
@@ -201,7 +202,8 @@ fn put_to_stderr(byte: u8) {
     let _ = std::io::stderr().write_all(&[byte]);
 }
 
-fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
+/// The machine that runs now.
+pub fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
     running
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -225,28 +227,4 @@ fn attach_signals(running: &Running) -> std::io::Result<()> {
         }
     });
     Ok(())
-}
-
-/// What the person types goes to the machine that runs then; the escape key ends it.
-fn attach_input(running: &Running) {
-    let (for_bytes, for_escape) = (running.clone(), running.clone());
-    console::read_input(
-        move |mut bytes| {
-            while !bytes.is_empty()
-                && let Some(machine) = current(&for_bytes)
-            {
-                let taken = machine.with_board(|board, _, _| board.receive(bytes));
-                bytes = &bytes[taken.min(bytes.len())..];
-                if taken == 0 {
-                    // The guest does not read: wait for it, as a serial line with flow control.
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-            }
-        },
-        move || {
-            if let Some(machine) = current(&for_escape) {
-                machine.stop(Outcome::Failed("by Ctrl-]".into()));
-            }
-        },
-    );
 }

@@ -1,0 +1,76 @@
+//! The person's terminal at a machine: its serial line, or its screen and keyboard.
+
+use crate::console;
+use crate::keyboard;
+use crate::machine_file::Console;
+use crate::outcome::Outcome;
+use crate::run::{Running, current};
+use crate::screen::TextScreen;
+use std::io::Write;
+use std::time::Duration;
+
+/// How often the screen is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two keys: BIOS calls of old take no faster typist.
+const KEYSTROKE: Duration = Duration::from_millis(20);
+/// How long a guest that doesn't read its serial line is left alone.
+const SERIAL_FULL: Duration = Duration::from_millis(10);
+
+/// Connects the terminal to whichever machine runs; the escape key ends it.
+pub fn attach(running: &Running, console: Console) {
+    let for_bytes = running.clone();
+    let for_escape = running.clone();
+    let escape = move || {
+        if let Some(machine) = current(&for_escape) {
+            machine.stop(Outcome::Failed("by Ctrl-]".into()));
+        }
+    };
+    match console {
+        Console::Serial => {
+            console::read_input(move |bytes| send_to_serial(&for_bytes, bytes), escape);
+        }
+        Console::Screen => {
+            console::read_input(move |bytes| type_keys(&for_bytes, bytes), escape);
+            show_screen(running.clone());
+        }
+    }
+}
+
+fn send_to_serial(running: &Running, mut bytes: &[u8]) {
+    while !bytes.is_empty()
+        && let Some(machine) = current(running)
+    {
+        let taken = machine.with_board(|board, _, _| board.receive(bytes));
+        bytes = &bytes[taken.min(bytes.len())..];
+        if taken == 0 {
+            // As a serial line with flow control.
+            std::thread::sleep(SERIAL_FULL);
+        }
+    }
+}
+
+fn type_keys(running: &Running, mut bytes: &[u8]) {
+    while let (key, taken @ 1..) = keyboard::first_key(bytes) {
+        bytes = &bytes[taken..];
+        if let (Some(key), Some(machine)) = (key, current(running)) {
+            machine.with_board(|board, _, _| board.press(key));
+            std::thread::sleep(KEYSTROKE);
+        }
+    }
+}
+
+/// The thread ends with the process.
+fn show_screen(running: Running) {
+    std::thread::spawn(move || {
+        let mut screen = TextScreen::default();
+        loop {
+            std::thread::sleep(LOOK);
+            let rows = current(&running)
+                .and_then(|machine| machine.with_board(|board, _, _| board.text_screen()));
+            if let Some(rows) = rows {
+                // A terminal that has gone must not stop the guest.
+                let _ = std::io::stdout().write_all(screen.changes(rows).as_bytes());
+            }
+        }
+    });
+}
