@@ -1,8 +1,9 @@
 //! A file that forgets: what was not flushed may be gone after a power cut.
 
 use crate::{Image, SECTOR};
-use disk::Storage;
+use disk::{DirectFile, Storage};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How much had reached a storage: everything before this epoch's start, and so many changes in it.
@@ -208,5 +209,23 @@ impl Storage for Volatile {
     fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
         self.state().change(Change::Punch { offset, length });
         Ok(true)
+    }
+
+    fn direct(&self) -> Option<Arc<dyn DirectFile>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
+impl DirectFile for Volatile {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        Storage::read_at(&mut self.clone(), offset, data)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        Storage::write_at(&mut self.clone(), offset, data)
     }
 }

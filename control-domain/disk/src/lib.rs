@@ -1,18 +1,20 @@
 //! What a virtual disk is: [`Disk`] above, [`Storage`] below; the formats' crates lie between.
 //!
 //! - A [`Disk`] is bytes from 0 to its size. It says of each stretch where its bytes lie
-//!   ([`Disk::extent`]), so that whoever moves much data may go to the file directly.
+//!   ([`Disk::extent`]), and lets whoever moves much data go to the file past it ([`Disk::direct`]).
 //! - A [`Storage`] is a file, or something that behaves like one: tests put storages below that
 //!   forget unflushed writes, fail, or count.
 //!
 //! What is absent: any format (but [`Raw`], which is none), unsafe code, and a panic on what a file says.
 #![forbid(unsafe_code)]
 
+mod direct;
 mod error;
 mod extent;
 mod raw;
 mod storage;
 
+pub use direct::{Access, Direct, DirectFile};
 pub use error::{DiskError, invalid};
 pub use extent::{Extent, Place};
 pub use raw::Raw;
@@ -67,6 +69,21 @@ pub trait Disk: Send {
     /// If `offset` is not within the disk, or the file can't be read.
     fn extent(&mut self, offset: u64) -> Result<Extent, DiskError>;
 
+    /// Whether the bytes from `offset` on may be read or stored past the disk, and where: an answer for the
+    /// first of `length` bytes. Bytes may be stored so where that changes nothing but them; the flushes
+    /// that follow make safe what had been stored when they began.
+    ///
+    /// An answer holds until the range is discarded or the disk is closed. Whoever acts on it sees to it that
+    /// nothing of the range is written or discarded by the disk meanwhile.
+    ///
+    /// # Errors
+    /// If the range ends behind the disk, or the file can't be read, or not be written.
+    fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
+        let _ = access;
+        check_range_u64(self.size(), offset, length)?;
+        Ok(Direct::by_the_disk(length))
+    }
+
     /// Flushes and gives back what the disk holds in reserve. The disk stays usable.
     ///
     /// # Errors
@@ -84,7 +101,11 @@ pub fn check_range(size: u64, offset: u64, length: usize) -> Result<(), DiskErro
     check_range_u64(size, offset, length as u64)
 }
 
-fn check_range_u64(size: u64, offset: u64, length: u64) -> Result<(), DiskError> {
+/// As [`check_range`], for a length that is not one of a slice.
+///
+/// # Errors
+/// [`DiskError::OutOfRange`] if not.
+pub fn check_range_u64(size: u64, offset: u64, length: u64) -> Result<(), DiskError> {
     match offset.checked_add(length) {
         Some(end) if end <= size => Ok(()),
         _ => Err(DiskError::OutOfRange {

@@ -2,7 +2,9 @@
 
 use crate::error::invalid;
 use crate::storage::{Checked, Storage};
-use crate::{Disk, DiskError, Extent, Place, SECTOR_SIZE, check_range};
+use crate::{
+    Access, Direct, Disk, DiskError, Extent, Place, SECTOR_SIZE, check_range, check_range_u64,
+};
 
 /// A raw disk.
 pub struct Raw<S> {
@@ -70,5 +72,14 @@ impl<S: Storage> Disk for Raw<S> {
             length: self.size - offset,
             place: Place::File { depth: 0, offset },
         })
+    }
+
+    fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
+        check_range_u64(self.size, offset, length)?;
+        if access == Access::Write && !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        let place = self.storage.0.direct().map(|file| (file, offset));
+        Ok(Direct { length, place })
     }
 }

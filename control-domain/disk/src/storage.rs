@@ -1,10 +1,11 @@
 //! What a disk's bytes lie in.
 
-use crate::DiskError;
+use crate::{DirectFile, DiskError};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file, or something that behaves like one. Reads behind the end fail; writes extend.
 pub trait Storage: Send {
@@ -24,12 +25,16 @@ pub trait Storage: Send {
         let _ = (offset, length);
         Ok(false)
     }
+    /// The same bytes for whoever reads and writes past the storage; none if that can't be.
+    fn direct(&self) -> Option<Arc<dyn DirectFile>> {
+        None
+    }
 }
 
 /// A file of the control domain.
 #[derive(Debug)]
 pub struct FileStorage {
-    file: File,
+    file: Arc<File>,
 }
 
 impl FileStorage {
@@ -39,7 +44,9 @@ impl FileStorage {
     /// As the operating system refuses it.
     pub fn open(path: &Path, writable: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(writable).open(path)?;
-        Ok(Self { file })
+        Ok(Self {
+            file: Arc::new(file),
+        })
     }
 }
 
@@ -59,11 +66,15 @@ impl Storage for FileStorage {
 
     fn length(&mut self) -> io::Result<u64> {
         // Seeking, because the metadata of a block device says 0.
-        io::Seek::seek(&mut self.file, io::SeekFrom::End(0))
+        io::Seek::seek(&mut &*self.file, io::SeekFrom::End(0))
     }
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
+    }
+
+    fn direct(&self) -> Option<Arc<dyn DirectFile>> {
+        Some(self.file.clone())
     }
 }
 

@@ -29,7 +29,10 @@ use crate::bat::Bat;
 use crate::bitmaps::{Bitmap, Bitmaps};
 use crate::footer::{FOOTER_SIZE, Footer};
 use crate::header::{HEADER_SIZE, Header};
-use disk::{Checked, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range};
+use disk::{
+    Access, Checked, Direct, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range,
+    check_range_u64,
+};
 use std::ops::Range;
 
 /// A dynamic VHD, or a differencing one with its parent.
@@ -142,6 +145,26 @@ impl<S: Storage> Sparse<S> {
         self.bitmaps
             .get(block)
             .ok_or_else(|| disk::invalid(place, "the bitmap was not kept"))
+    }
+
+    /// Where the file holds the bytes from `offset` on, if it does, and for how many of them (at most
+    /// `limit`) that holds.
+    fn locate(&mut self, offset: u64, limit: u64) -> Result<(Option<u64>, u64), DiskError> {
+        let block = (offset / self.block_size) as usize;
+        let inside = offset % self.block_size;
+        let limit = limit.min(self.block_size - inside);
+        let Some(place) = self.bat.find(block) else {
+            return Ok((None, limit));
+        };
+        let bitmap = self.bitmap(block, place)?;
+        let first = inside / SECTOR_SIZE;
+        let held = bitmap.is_set(first);
+        let sectors = (inside + limit).div_ceil(SECTOR_SIZE);
+        let end = (first + 1..sectors)
+            .find(|sector| bitmap.is_set(*sector) != held)
+            .unwrap_or(sectors);
+        let length = (end * SECTOR_SIZE - inside).min(limit);
+        Ok((held.then_some(place + self.bitmap_size + inside), length))
     }
 
     /// What lies below this file: the parent, or zeros.
@@ -289,31 +312,32 @@ impl<S: Storage> Disk for Sparse<S> {
 
     fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
         check_range(self.size, offset, 1)?;
-        let block = (offset / self.block_size) as usize;
-        let inside = offset % self.block_size;
-        let block_left = (self.block_size - inside).min(self.size - offset);
-        let Some(place) = self.bat.find(block) else {
-            return self.extent_below(offset, block_left);
-        };
-        let data_start = place + self.bitmap_size;
-        let bitmap = self.bitmap(block, place)?;
-        let first = inside / SECTOR_SIZE;
-        let held = bitmap.is_set(first);
-        let sectors = (inside + block_left).div_ceil(SECTOR_SIZE);
-        let end = (first + 1..sectors)
-            .find(|sector| bitmap.is_set(*sector) != held)
-            .unwrap_or(sectors);
-        let length = (end * SECTOR_SIZE - inside).min(block_left);
-        if !held {
-            return self.extent_below(offset, length);
+        let (held, length) = self.locate(offset, self.size - offset)?;
+        match held {
+            None => self.extent_below(offset, length),
+            Some(offset) => Ok(Extent {
+                length,
+                place: Place::File { depth: 0, offset },
+            }),
         }
-        Ok(Extent {
-            length,
-            place: Place::File {
-                depth: 0,
-                offset: data_start + inside,
-            },
-        })
+    }
+
+    fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
+        check_range_u64(self.size, offset, length)?;
+        if access == Access::Write && !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        let (held, length) = self.locate(offset, length)?;
+        match (held, &mut self.parent) {
+            (Some(at), _) => {
+                let place = self.storage.0.direct().map(|file| (file, at));
+                Ok(Direct { length, place })
+            }
+            (None, Some(parent)) if access == Access::Read && offset < parent.size() => {
+                parent.direct(offset, length.min(parent.size() - offset), access)
+            }
+            _ => Ok(Direct::by_the_disk(length)),
+        }
     }
 
     fn close(&mut self) -> Result<(), DiskError> {

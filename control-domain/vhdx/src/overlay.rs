@@ -2,10 +2,11 @@
 
 use crate::pages::{PAGE_SIZE, PageBytes};
 use crate::replay::Step;
-use disk::Storage;
+use disk::{DirectFile, Storage};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A storage and what reads differently. Without changes it is the storage itself.
 pub struct Overlay<S> {
@@ -94,5 +95,13 @@ impl<S: Storage> Storage for Overlay<S> {
 
     fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
         self.below.punch(offset, length)
+    }
+
+    fn direct(&self) -> Option<Arc<dyn DirectFile>> {
+        // What differs can be seen through the overlay alone.
+        match self.length {
+            None => self.below.direct(),
+            Some(_) => None,
+        }
     }
 }

@@ -25,6 +25,7 @@ pub fn relink<S: Storage>(storage: S, link: &ParentLink) -> Result<(), DiskError
         log: Log::new(),
         space: Space::default(),
         unflushed: false,
+        direct: false,
     };
     disk.mark(false)?;
     let image = &mut disk.image;

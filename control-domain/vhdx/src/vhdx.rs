@@ -5,7 +5,9 @@ use crate::image::Image;
 use crate::log::Log;
 use crate::space::Space;
 use crate::{Guid, Info};
-use disk::{Disk, DiskError, Extent, Place, Storage, check_range, invalid};
+use disk::{
+    Access, Direct, Disk, DiskError, Extent, Place, Storage, check_range, check_range_u64, invalid,
+};
 
 /// An open VHDX: fixed, dynamic or differencing.
 pub struct Vhdx<S: Storage> {
@@ -16,6 +18,8 @@ pub struct Vhdx<S: Storage> {
     pub(crate) space: Space,
     /// Whether something was written that no flush followed.
     pub(crate) unflushed: bool,
+    /// Whether anyone may write past the disk: then it does not know whether there is something to flush.
+    pub(crate) direct: bool,
 }
 
 /// What holds a stretch of the disk.
@@ -70,6 +74,7 @@ impl<S: Storage> Vhdx<S> {
             log: Log::new(),
             space: Space::default(),
             unflushed: false,
+            direct: false,
         })
     }
 
@@ -176,6 +181,8 @@ impl<S: Storage> Disk for Vhdx<S> {
     fn flush(&mut self) -> Result<(), DiskError> {
         if self.unflushed {
             self.commit()
+        } else if self.direct {
+            self.image.file.flush()
         } else {
             Ok(())
         }
@@ -214,6 +221,25 @@ impl<S: Storage> Disk for Vhdx<S> {
             }
             _ => zero(length),
         })
+    }
+
+    fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
+        check_range_u64(self.size(), offset, length)?;
+        let (source, length) = self.locate(offset, length)?;
+        match (source, &mut self.parent) {
+            (Source::File(at), _) => {
+                if access == Access::Write {
+                    self.mark(true)?;
+                    self.direct = true;
+                }
+                let place = self.image.file.0.direct().map(|file| (file, at));
+                Ok(Direct { length, place })
+            }
+            (Source::Parent, Some(parent)) if access == Access::Read && offset < parent.size() => {
+                parent.direct(offset, length.min(parent.size() - offset), access)
+            }
+            _ => Ok(Direct::by_the_disk(length)),
+        }
     }
 
     fn close(&mut self) -> Result<(), DiskError> {
