@@ -1,6 +1,7 @@
 //! A buffer and its pieces, one behind the other.
 
 use crate::memory::{Memory, OutsideMemory};
+use vmbus::PagedRange;
 
 /// A stretch of guest-physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,18 @@ impl Buffer {
             buffer.push(piece);
         }
         buffer
+    }
+
+    /// The ranges of a packet, or of memory that was described before.
+    pub fn of_ranges<'a>(ranges: impl IntoIterator<Item = &'a PagedRange>) -> Self {
+        let pieces = ranges.into_iter().flat_map(|range| {
+            let length = range.length() as usize;
+            range.pieces(0, length).into_iter().flatten()
+        });
+        Self::new(pieces.map(|piece| Piece {
+            gpa: piece.gpa,
+            length: piece.length.into(),
+        }))
     }
 
     fn push(&mut self, piece: Piece) {

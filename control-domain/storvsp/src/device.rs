@@ -3,11 +3,9 @@
 use crate::controller::{Controller, Outcome, Packet};
 use crate::io::Completion;
 use crate::media::Media;
-use guest_buffer::{Buffer, Piece};
+use guest_buffer::Buffer;
 use std::collections::{BTreeMap, VecDeque};
-use vmbus::{
-    Channel, Device, Doorbell, Offer, Outgoing, PacketKind, PagedRange, Refused, RingError,
-};
+use vmbus::{Channel, Device, Doorbell, Offer, Outgoing, PacketKind, Refused, RingError};
 
 /// A controller with what carries out its requests.
 pub struct StorageDevice<M> {
@@ -58,7 +56,7 @@ impl<M: Media> StorageDevice<M> {
             transaction_id: packet.transaction,
             wants_completion: packet.wants_completion,
             payload: &packet.data,
-            buffer: buffer_of(&packet.ranges),
+            buffer: Buffer::of_ranges(&packet.ranges),
         };
         let completion = match self.controller.receive(packet, channel.memory()) {
             Outcome::Done => None,
@@ -117,15 +115,4 @@ impl<M: Media> Device for StorageDevice<M> {
         }
         Ok(())
     }
-}
-
-fn buffer_of(ranges: &[PagedRange]) -> Buffer {
-    let pieces = ranges.iter().flat_map(|range| {
-        let length = range.length() as usize;
-        range.pieces(0, length).into_iter().flatten()
-    });
-    Buffer::new(pieces.map(|piece| Piece {
-        gpa: piece.gpa,
-        length: piece.length.into(),
-    }))
 }
