@@ -16,6 +16,7 @@ mod complaint;
 mod cpu_time;
 mod emulator;
 mod firmware;
+mod guest_disk;
 mod row;
 mod serial;
 mod watch;
@@ -24,5 +25,6 @@ pub use emulator::{
     Bochs, Cpu, Disk, Emulator, EmulatorName, Kernel, Program, Qemu, start_interactive,
 };
 pub use firmware::Firmware;
-pub use row::{Boot, DiskHolds, Row, RowSet};
+pub use guest_disk::{DiskHolds, DiskKind};
+pub use row::{Boot, Row, RowSet};
 pub use watch::{Expectation, Limits, Report, Stamp, Watch, run};

@@ -1,6 +1,7 @@
 //! Rows: one boot each, as data.
 
 use crate::emulator::{Cpu, EmulatorName};
+use crate::guest_disk::{DiskHolds, DiskKind};
 use crate::watch::{Expectation, Limits};
 use anyhow::{Context as _, Result, ensure};
 use regex::Regex;
@@ -78,24 +79,21 @@ pub struct Row {
     /// Whether the PC must turn itself off at the end.
     #[serde(default)]
     pub until_off: bool,
-    /// What the machine's disk must hold at the end, when others read it.
+    /// The guest's disks, in place of the one VHD that its recipe makes. The first one is made of that and
+    /// boots; the others hold an ext4 file system with a file `given`.
     #[serde(default)]
-    pub disk_holds: Option<DiskHolds>,
+    pub guest_disks: Vec<DiskKind>,
+    /// Makes this row one row for each of these, with that disk alone; its name is added to the row's.
+    #[serde(default)]
+    pub each_guest_disk: Vec<DiskKind>,
+    /// What the machine's disks must hold at the end, when others read them.
+    #[serde(default)]
+    pub disk_holds: Vec<DiskHolds>,
     /// A VHD on the data disk that others must be able to read at the end, by its path there.
     #[serde(default)]
     pub vhd_reads: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
-}
-
-/// A file in a guest.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskHolds {
-    /// Its path there.
-    pub path: String,
-    /// A part of its text.
-    pub text: String,
 }
 
 fn two() -> u32 {
@@ -126,12 +124,32 @@ impl Row {
             "{}: a row expects something and names its measured CPU seconds",
             path.display()
         );
+        let last_disk = row.guest_disks.len().saturating_sub(1);
+        ensure!(
+            row.disk_holds.iter().all(|holds| holds.disk <= last_disk),
+            "{}: disk_holds names a disk that the guest has not",
+            path.display()
+        );
         row.name = path
             .file_stem()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
         Ok(row)
+    }
+
+    /// This row, or one for each disk that it is to be run with.
+    fn each(self) -> Vec<Self> {
+        if self.each_guest_disk.is_empty() {
+            return vec![self];
+        }
+        let with = |kind: &DiskKind| Self {
+            name: format!("{}-{}", self.name, kind.name()),
+            guest_disks: vec![*kind],
+            each_guest_disk: Vec::new(),
+            ..self.clone()
+        };
+        self.each_guest_disk.iter().map(with).collect()
     }
 
     /// All rows of a folder, by name.
@@ -151,7 +169,8 @@ impl Row {
             }
         }
         paths.sort();
-        paths.iter().map(|path| Self::read(path)).collect()
+        let rows: Result<Vec<Self>> = paths.iter().map(|path| Self::read(path)).collect();
+        Ok(rows?.into_iter().flat_map(Self::each).collect())
     }
 
     /// Four times the measured CPU time; on the clock, twenty times, for shared machines.
@@ -175,5 +194,34 @@ mod tests {
         for row in rows {
             assert!(row.limits().cpu.as_secs() >= 4, "{}", row.name);
         }
+    }
+
+    #[test]
+    fn the_guest_boots_from_each_kind_of_disk() {
+        let rows = Row::read_all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rows")).unwrap();
+        for kind in DiskKind::ALL {
+            let boots = |row: &Row| row.guest_disks.first() == Some(&kind);
+            assert!(rows.iter().any(boots), "no row boots from {}", kind.name());
+        }
+    }
+
+    #[test]
+    fn a_row_for_each_disk_is_named_after_it() {
+        let text = "{proves: x, set: matrix, each_guest_disk: [vhd-fixed, vhdx-chain], \
+            expect: [{line: x}], cpu_seconds: 1}";
+        let mut row: Row = serde_yaml::from_str(text).unwrap();
+        row.name = "boots".into();
+        let rows: Vec<_> = row
+            .each()
+            .into_iter()
+            .map(|row| (row.name, row.guest_disks))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("boots-vhd-fixed".into(), vec![DiskKind::VhdFixed]),
+                ("boots-vhdx-chain".into(), vec![DiskKind::VhdxChain]),
+            ]
+        );
     }
 }

@@ -23,6 +23,7 @@ mod firmware;
 mod guest_disk;
 mod host;
 mod image;
+mod machine_disks;
 mod packages;
 mod pc;
 mod progress;

@@ -3,6 +3,7 @@
 use crate::context::{Context, create_folder};
 use crate::disk_check;
 use crate::image::{self, Changes};
+use crate::machine_disks::MachineDisk;
 use crate::pc::Pc;
 use crate::recipe::Recipe;
 use crate::test::Count;
@@ -73,11 +74,15 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
     };
     let mut emulator = pc.with_image(context, &image, row.boot)?;
     let data = folder.join("data.img");
+    let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
-        copy_sparse(&image::machines(context, recipe)?, &data)?;
+        match row.guest_disks.as_slice() {
+            [] => copy_sparse(&image::machines(context, recipe)?, &data)?,
+            kinds => disks = image::machine_with_disks(&of_row, recipe, kinds, &data)?,
+        }
         emulator.disks.push(Disk {
             path: data.clone(),
-            keep: row.disk_holds.is_some() || row.vhd_reads.is_some(),
+            keep: !row.disk_holds.is_empty() || row.vhd_reads.is_some(),
         });
     }
     let log = folder.join("serial.log");
@@ -90,9 +95,15 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
     };
     let report = qemu_tests::run(&emulator, &watch, row.limits())
         .with_context(|| format!("whole serial log: {}", log.display()))?;
-    if let Some(holds) = &row.disk_holds {
-        disk_check::run(&of_row, &data, &recipe.data.machine, holds)
-            .context("the guest's disk after the run")?;
+    if !row.disk_holds.is_empty() {
+        disk_check::run(
+            &of_row,
+            &data,
+            &recipe.data.machine,
+            &disks,
+            &row.disk_holds,
+        )
+        .context("the guest's disks after the run")?;
     }
     if let Some(inside) = &row.vhd_reads {
         disk_check::read_vhd(&of_row, &data, inside)

@@ -29,12 +29,13 @@ pub fn build(context: &Context, recipe: &Recipe, folder: &Path) -> Result<PathBu
     };
     let (_, offsets) = partition_table::create(&path, &seed, &[part])?;
     let offset = offsets.first().context("the table has no partition")?;
-    format(&path, *offset, size, &seed, folder)?;
+    format_ext4(&path, *offset, size, &seed, folder)?;
     settle(&path, *offset, folder)?;
     Ok(path)
 }
 
-fn format(path: &Path, offset: u64, size: u64, seed: &str, folder: &Path) -> Result<()> {
+/// Makes an ext4 file system in a file, from `offset` on, with what is in `folder`.
+pub fn format_ext4(path: &Path, offset: u64, size: u64, seed: &str, folder: &Path) -> Result<()> {
     let uuid = |role| digest::uuid_text(digest::derived_uuid(seed, role));
     let extended = format!(
         "offset={offset},hash_seed={},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,\

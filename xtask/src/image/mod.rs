@@ -9,12 +9,14 @@ mod partition_table;
 mod pe;
 
 use crate::context::{Context, read, write};
+use crate::machine_disks::MachineDisk;
 use crate::packages::{self, Store};
 use crate::recipe::Recipe;
-use crate::{digest, guest_disk, toolchain};
+use crate::{digest, guest_disk, machine_disks, toolchain};
 use anyhow::{Context as _, Result, ensure};
+pub use data_disk::format_ext4;
 use partition_table::Part;
-use qemu_tests::Kernel;
+use qemu_tests::{DiskKind, Kernel};
 use std::path::{Path, PathBuf};
 
 /// Where the partition of the data disk starts, in bytes.
@@ -92,6 +94,28 @@ pub fn machines(context: &Context, recipe: &Recipe) -> Result<PathBuf> {
     guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
     let folder = context.out.join("data");
     data_disk::build(context, recipe, &folder)
+}
+
+/// The same at `path`, for a machine with other disks than its guest's recipe gives it; see [`machine_disks`].
+pub fn machine_with_disks(
+    context: &Context,
+    recipe: &Recipe,
+    kinds: &[DiskKind],
+    path: &Path,
+) -> Result<Vec<MachineDisk>> {
+    let folder = context.out.join("data");
+    let remove = || match folder.exists() {
+        true => std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("{} can't be removed", folder.display())),
+        false => Ok(()),
+    };
+    remove()?;
+    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
+    let disks = machine_disks::replace(&machine, &context.out.join("disks"), kinds)?;
+    let made = data_disk::build(context, recipe, &folder)?;
+    std::fs::rename(&made, path).with_context(|| format!("{} can't be moved", made.display()))?;
+    remove()?;
+    Ok(disks)
 }
 
 /// What the hypervisor starts.
