@@ -1,7 +1,7 @@
 //! What a disk's bytes lie in.
 
 use crate::{DirectFile, DiskError};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -31,8 +31,8 @@ pub trait Storage: Send {
     }
 }
 
-/// A file of the control domain.
-#[derive(Debug)]
+/// A file of the control domain. Clones are the same open file, its lock included.
+#[derive(Clone, Debug)]
 pub struct FileStorage {
     file: Arc<File>,
 }
@@ -47,6 +47,26 @@ impl FileStorage {
         Ok(Self {
             file: Arc::new(file),
         })
+    }
+
+    /// What the operating system knows of the file.
+    ///
+    /// # Errors
+    /// As the operating system refuses it.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
+    /// Locks the file against all other handles, or with `exclusive` false against those that want it for
+    /// themselves, until this one and its clones are gone.
+    ///
+    /// # Errors
+    /// If another handle holds a lock that forbids it, or the file system has none.
+    pub fn try_lock(&self, exclusive: bool) -> Result<(), TryLockError> {
+        match exclusive {
+            true => self.file.try_lock(),
+            false => self.file.try_lock_shared(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::folder::is_same;
 use crate::fresh::folder_of;
 use crate::info::DiskInfo;
 use crate::layer::Layer;
+use crate::lock::Locks;
 use crate::open::{MOST_FILES, info, storage};
 use crate::parent_link::{vhd_link, vhdx_link};
 use serde::Serialize;
@@ -80,6 +81,15 @@ fn read_link(path: &Path) -> Result<(Link, Option<PathBuf>), Error> {
 /// # Errors
 /// If the child names another identity and that is not to be accepted, or a file can't be used.
 pub fn relink(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Error> {
+    let mut locks = Locks::exclusive(child)?;
+    if !is_same(child, parent) {
+        locks.add(parent, false)?;
+    }
+    relink_held(child, parent, accept_parent)
+}
+
+/// [`relink`] for those who hold the locks.
+pub(crate) fn relink_held(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Error> {
     let (file, format) = storage(child, None, true)?;
     let mut layer = Layer::read(child, file, format)?;
     let Some(link) = &layer.link else {

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::chain::chain;
 use crate::detect::Format;
+use crate::lock::lock_chain;
 use crate::open::storage;
 use crate::progress::Progress;
 use serde::Serialize;
@@ -46,8 +47,10 @@ impl Report {
 /// If a file can't be read at all.
 pub fn check(path: &Path, repair: bool, progress: Progress<'_>) -> Result<Report, Error> {
     let links = chain(path)?;
+    let paths: Vec<_> = links.iter().map(|link| link.info.path.clone()).collect();
+    let _locks = lock_chain(&paths, if repair { paths.len() } else { 0 })?;
     let mut report = Report {
-        files: links.iter().map(|link| link.info.path.clone()).collect(),
+        files: paths,
         findings: Vec::new(),
     };
     let total = links.len() as u64;

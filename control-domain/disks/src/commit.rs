@@ -4,6 +4,7 @@ use crate::Error;
 use crate::create::write_empty_child;
 use crate::folder::children_near;
 use crate::fresh::{Fresh, folder_of, sync_folder};
+use crate::lock::Locks;
 use crate::merge::{Leftover, MergeOptions, MergePlan, merge};
 use crate::open::info;
 use crate::progress::Progress;
@@ -27,6 +28,7 @@ pub fn commit(path: &Path, leftover: Leftover, progress: Progress<'_>) -> Result
 /// # Errors
 /// If it has no parent, other disks stand on it, or a file can't be written.
 pub fn discard(path: &Path, leftover: Leftover) -> Result<(), Error> {
+    let _lock = Locks::exclusive(path)?;
     let before = info(path, None)?;
     let Some(parent) = &before.parent else {
         return Err(Error::refused(

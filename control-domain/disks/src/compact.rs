@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::layer::{Content, Layer};
-use crate::open::{OpenOptions, open, storage};
+use crate::lock::Locks;
+use crate::open::{OpenOptions, open, open_held, storage};
 use crate::progress::Progress;
 use disk::Disk;
 use serde::Serialize;
@@ -24,7 +25,8 @@ pub struct Compacted {
 /// # Errors
 /// If the disk is of a kind that can't be compacted, or can't be opened or written.
 pub fn compact(path: &Path, progress: Progress<'_>) -> Result<Compacted, Error> {
-    let opened = open(path, &OpenOptions::read_only())?;
+    let _lock = Locks::exclusive(path)?;
+    let opened = open_held(path, &OpenOptions::read_only())?;
     let before_bytes = opened.info().file_size_bytes;
     let parent = match &opened.info().parent {
         Some(parent) => Some(open(parent, &OpenOptions::read_only())?.disk),

@@ -6,6 +6,7 @@ use crate::fresh::Fresh;
 use crate::identity::Identity;
 use crate::info::DiskInfo;
 use crate::layer::{Content, Layer};
+use crate::lock::Locks;
 use crate::open::{info, storage};
 use crate::parent_link::{vhd_link, vhdx_link};
 use disk::{Checked, DiskError, FileStorage};
@@ -88,6 +89,10 @@ impl NewDisk {
 /// If the file is there, the format can't hold the size, or it can't be written.
 pub fn create(path: &Path, new: &NewDisk) -> Result<DiskInfo, Error> {
     let fresh = Fresh::begin(path)?;
+    let mut locks = Locks::default();
+    if let Some(parent) = new.kind.parent() {
+        locks.add(parent, false)?;
+    }
     write_empty(fresh.path(), new, path)?;
     fresh.finish()?;
     info(path, new.kind.told_format())

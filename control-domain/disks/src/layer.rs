@@ -67,7 +67,7 @@ impl Layer {
                 Content::Vhdx(found)
             }
             Format::Vmdk => {
-                let found = open_vmdk(path).map_err(&wrong)?;
+                let found = open_vmdk(path, storage.0.clone()).map_err(&wrong)?;
                 describe_vmdk(&found, &mut info);
                 Content::Vmdk(Box::new(found))
             }
@@ -196,17 +196,11 @@ fn describe_vmdk(found: &Vmdk<FileStorage>, info: &mut DiskInfo) {
     }
 }
 
-fn open_vmdk(path: &Path) -> Result<Vmdk<FileStorage>, DiskError> {
-    let open = |path: &Path| FileStorage::open(path, false);
-    let storage = open(path).map_err(|source| DiskError::Io {
-        what: "open",
-        offset: 0,
-        source,
-    })?;
+fn open_vmdk(path: &Path, storage: FileStorage) -> Result<Vmdk<FileStorage>, DiskError> {
     let folder = folder_of(path);
     Vmdk::open(storage, &mut |name| {
         parent_path::beside(folder, name)
             .ok_or(io::ErrorKind::NotFound.into())
-            .and_then(|path| open(&path))
+            .and_then(|path| FileStorage::open(&path, false))
     })
 }

@@ -5,6 +5,8 @@
 //! A machine's bytes lie in its files and nowhere else. The formats are crates of their own (`vhd`
 //! and those that follow it); this one knows which file is which, and who is whose parent.
 //!
+//! Whoever writes a disk has its file alone, and nobody writes its parents meanwhile (`lock`).
+//!
 //! What is absent: unsafe code, a panic on what a file says, a write to a parent by opening its child,
 //! conversion and repair behind the person's back. What is not fully understood is refused, with the
 //! reason, the offset and the way out.
@@ -24,6 +26,7 @@ mod identity;
 mod info;
 mod layer;
 mod link;
+mod lock;
 mod map;
 mod merge;
 mod open;

@@ -12,12 +12,14 @@
 //! A power cut, or a lack of room, in between loses nothing; the same call goes on.
 
 use crate::Error;
+use crate::chain::{chain, relink_held};
 use crate::convert::CopyError;
 use crate::create::write_empty_child;
 use crate::detect::Format;
 use crate::folder::{children_near, is_same};
 use crate::fresh::{Fresh, folder_of, sync_folder};
-use crate::open::{OpenOptions, Opened, open};
+use crate::lock::lock_chain;
+use crate::open::{OpenOptions, Opened, open_held};
 use crate::progress::Progress;
 use disk::{Disk, DiskError, Place};
 use serde::Serialize;
@@ -71,16 +73,20 @@ pub struct MergePlan {
 /// # Errors
 /// If the chain can't be opened, or the file to merge into is not in it.
 pub fn plan_merge(path: &Path, options: &MergeOptions) -> Result<MergePlan, Error> {
+    let links = chain(path)?;
+    let paths: Vec<_> = links.into_iter().map(|link| link.info.path).collect();
+    let _locks = lock_chain(&paths, 0)?;
     let mut opened = open_chain(path, options)?;
     plan(path, options, &mut opened)
 }
 
+/// The chain, whose locks are held.
 fn open_chain(path: &Path, options: &MergeOptions) -> Result<Opened, Error> {
     let open_options = OpenOptions {
         accept_parent: options.accept_parent,
         ..OpenOptions::read_only()
     };
-    let opened = open(path, &open_options)?;
+    let opened = open_held(path, &open_options)?;
     if opened.chain.len() < 2 {
         return Err(Error::refused(
             path,
@@ -92,12 +98,7 @@ fn open_chain(path: &Path, options: &MergeOptions) -> Result<Opened, Error> {
 
 fn plan(path: &Path, options: &MergeOptions, opened: &mut Opened) -> Result<MergePlan, Error> {
     let chain = &opened.chain;
-    let depth = match &options.into {
-        None => 1,
-        Some(into) => (1..chain.len())
-            .find(|depth| is_same(&chain[*depth].path, into))
-            .ok_or_else(|| Error::refused(into, "it is not below the file that is to be merged"))?,
-    };
+    let depth = depth_of_target(chain.iter().map(|info| &info.path), options)?;
     let into = chain[depth].path.clone();
     let merged: Vec<PathBuf> = chain[..depth].iter().map(|i| i.path.clone()).collect();
     let mut siblings = Vec::new();
@@ -132,6 +133,20 @@ fn plan(path: &Path, options: &MergeOptions, opened: &mut Opened) -> Result<Merg
     })
 }
 
+/// How far down the file to merge into is.
+fn depth_of_target<'a>(
+    mut chain: impl Iterator<Item = &'a PathBuf>,
+    options: &MergeOptions,
+) -> Result<usize, Error> {
+    let Some(into) = &options.into else {
+        return Ok(1);
+    };
+    chain
+        .position(|path| is_same(path, into))
+        .filter(|depth| *depth > 0)
+        .ok_or_else(|| Error::refused(into, "it is not below the file that is to be merged"))
+}
+
 /// Merges a file, and those between, into a lower file of its chain. Answers what was done.
 ///
 /// # Errors
@@ -141,8 +156,14 @@ pub fn merge(
     options: &MergeOptions,
     progress: Progress<'_>,
 ) -> Result<MergePlan, Error> {
+    let links = chain(path)?;
+    let paths: Vec<_> = links.into_iter().map(|link| link.info.path).collect();
+    let mut locks = lock_chain(&paths, depth_of_target(paths.iter(), options)? + 1)?;
     let mut opened = open_chain(path, options)?;
     let plan = plan(path, options, &mut opened)?;
+    for child in &plan.relinked {
+        locks.add(child, true)?;
+    }
     if let Some(sibling) = plan.siblings.first()
         && !options.spoil_siblings
     {
@@ -157,11 +178,9 @@ pub fn merge(
     let depth = plan.merged.len() as u32;
     let into_options = OpenOptions {
         accept_parent: options.accept_parent,
-        // Those that are not merged were looked for.
-        spoil_children: true,
         ..OpenOptions::writable()
     };
-    let mut into = open(&plan.into, &into_options)?.disk;
+    let mut into = open_held(&plan.into, &into_options)?.disk;
     if into.size() < opened.disk.size() {
         return Err(Error::refused(
             &plan.into,
@@ -196,7 +215,7 @@ fn announce(into: &mut dyn Disk, into_path: &Path, child: &Path) -> Result<(), E
         .and_then(|()| into.write(0, &sector))
         .and_then(|()| into.flush())
         .map_err(Error::disk(into_path))?;
-    crate::chain::relink(child, into_path, true)
+    relink_held(child, into_path, true)
 }
 
 /// Step 1 of a merge, for disks that are open: writes into `into` what the uppermost `depth` files of an open chain hold, and flushes it.
@@ -277,7 +296,7 @@ fn open_below(into: &Path, options: &MergeOptions) -> Result<Box<dyn Disk>, Erro
         accept_parent: options.accept_parent,
         ..OpenOptions::read_only()
     };
-    open(into, &open_options).map(|opened| opened.disk)
+    open_held(into, &open_options).map(|opened| opened.disk)
 }
 
 /// Steps 2 and 3.
@@ -293,7 +312,7 @@ fn leave(plan: &MergePlan, leftover: Leftover) -> Result<(), Error> {
         }
         Leftover::Delete => {
             for child in &plan.relinked {
-                crate::chain::relink(child, &plan.into, true)?;
+                relink_held(child, &plan.into, true)?;
             }
         }
     }

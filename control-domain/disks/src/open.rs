@@ -8,6 +8,7 @@ use crate::detect::{Format, detect};
 use crate::folder::children_near;
 use crate::info::DiskInfo;
 use crate::layer;
+use crate::lock::lock;
 use disk::{Checked, Disk, FileStorage};
 use std::path::{Path, PathBuf};
 
@@ -71,15 +72,30 @@ impl Opened {
     }
 }
 
-/// Opens a disk file and all its parents.
+/// Opens a disk file and all its parents. As long as it is open, nobody else can write to any of them, and if
+/// it is opened for writing, nobody else can open it.
 ///
 /// # Errors
-/// Why one of the files can't be used, is missing, or is not the right one.
+/// Why one of the files can't be used, is missing, is not the right one, or is in use.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
     if options.writable && !options.spoil_children {
         refuse_children(path)?;
     }
-    open_above(path, options, &mut Vec::new())
+    open_above(path, options, Locking::Take, &mut Vec::new())
+}
+
+/// [`open`] for those who hold the locks already, and know about the children.
+pub(crate) fn open_held(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
+    open_above(path, options, Locking::Held, &mut Vec::new())
+}
+
+/// Whether the files are to be locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locking {
+    /// The disk as it is opened for, its parents for reading, for as long as the disk is open.
+    Take,
+    /// The caller holds the locks.
+    Held,
 }
 
 /// Who writes below a child makes it useless.
@@ -131,6 +147,7 @@ pub(crate) fn storage(
 fn open_above(
     path: &Path,
     options: &OpenOptions,
+    locking: Locking,
     above: &mut Vec<PathBuf>,
 ) -> Result<Opened, Error> {
     let real = path.canonicalize().map_err(Error::file(path, "open"))?;
@@ -148,6 +165,9 @@ fn open_above(
     }
     above.push(real);
     let (storage, format) = storage(path, options.format, options.writable)?;
+    if locking == Locking::Take {
+        lock(path, &storage.0, options.writable)?;
+    }
     let mut layer = layer::Layer::read(path, storage, format)?;
     let Some(link) = layer.link.take() else {
         let info = layer.info.clone();
@@ -165,7 +185,7 @@ fn open_above(
         accept_parent: options.accept_parent,
         ..OpenOptions::default()
     };
-    let parent = open_above(&parent_path, &below, above)?;
+    let parent = open_above(&parent_path, &below, locking, above)?;
     if let Err(reason) = link.check(&parent_path) {
         if !options.accept_parent {
             return Err(Error::ParentMismatch {

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::detect::Format;
 use crate::fresh::folder_of;
 use crate::layer::{Content, Layer};
-use crate::open::{OpenOptions, open, storage};
+use crate::open::{OpenOptions, open_held, storage};
 use crate::parent_path;
 use std::path::Path;
 use vhd::{ParentLink, Platform};
@@ -72,7 +72,7 @@ pub(crate) fn vhdx_link(child: &Path, parent: &Path) -> Result<VhdxParent, Error
 
 fn named(child: &Path, parent: &Path) -> Result<Named, Error> {
     // The whole chain below must be usable.
-    let format = open(parent, &OpenOptions::read_only())?.info().format;
+    let format = open_held(parent, &OpenOptions::read_only())?.info().format;
     let real = parent.canonicalize().map_err(Error::file(parent, "open"))?;
     let folder = folder_of(child);
     let folder = folder.canonicalize().map_err(Error::file(folder, "open"))?;

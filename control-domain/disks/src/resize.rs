@@ -5,7 +5,8 @@ use crate::detect::Format;
 use crate::folder::children_near;
 use crate::info::DiskInfo;
 use crate::layer::{Content, Layer};
-use crate::open::{OpenOptions, info, open, storage};
+use crate::lock::Locks;
+use crate::open::{OpenOptions, info, open_held, storage};
 use crate::progress::Progress;
 use disk::{Disk, DiskError, FileStorage, Place};
 use std::path::Path;
@@ -37,7 +38,8 @@ pub fn resize(
         format: options.format,
         ..OpenOptions::read_only()
     };
-    let mut opened = open(path, &open_options)?;
+    let _lock = Locks::exclusive(path)?;
+    let mut opened = open_held(path, &open_options)?;
     if let Some(child) = children_near(path, path)?.first() {
         return Err(Error::refused(
             path,

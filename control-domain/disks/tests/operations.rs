@@ -307,6 +307,7 @@ fn a_changed_parent_is_refused_until_it_is_accepted() {
     let mut disk = open(&base, &options).unwrap().disk;
     disk.write(0, &[1; 512]).unwrap();
     disk.close().unwrap();
+    drop(disk);
     let error = open(&a, &OpenOptions::read_only()).err().unwrap();
     assert!(matches!(error, Error::ParentMismatch { .. }), "{error}");
 }
