@@ -9,12 +9,14 @@
 //! What is absent: any use outside of tests, any format, real files, and chance without a seed.
 #![forbid(unsafe_code)]
 
+mod corpus;
 mod cuts;
 mod history;
 mod image;
 mod random;
 mod volatile;
 
+pub use corpus::replay;
 pub use cuts::Cut;
 pub use history::History;
 pub use image::Image;

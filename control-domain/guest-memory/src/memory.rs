@@ -1,6 +1,7 @@
 //! Guest memory by guest-physical address.
 
-use crate::{Layout, Mapping};
+use crate::{Layout, Mapping, Range};
+use std::io;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 /// There is no memory at this guest-physical address.
@@ -36,6 +37,21 @@ impl GuestMemory {
             Some(range) => Err(NotMemory(range.gpa)),
             None => Ok(Self { mapping, layout }),
         }
+    }
+
+    /// Ordinary memory from address 0 on, for tests on a host. `length` is a multiple of 2 MiB.
+    ///
+    /// # Errors
+    /// As [`Mapping::anonymous`].
+    pub fn anonymous(length: u64) -> io::Result<Self> {
+        let mut layout = Layout::default();
+        let range = Range {
+            gpa: 0,
+            length,
+            offset: 0,
+        };
+        layout.add(range).map_err(io::Error::other)?;
+        Self::new(Mapping::anonymous(length)?, layout).map_err(io::Error::other)
     }
 
     /// The mapping behind.
@@ -154,7 +170,6 @@ impl GuestMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Range;
 
     #[test]
     fn accesses_cross_ranges_and_stop_at_holes() {

@@ -3,7 +3,7 @@
 mod guest;
 
 use guest::{Bench, MAC, SCRATCH, SEND, buffer, frame, packet, word, words};
-use guest_buffer::{Buffer, Memory};
+use guest_buffer::Buffer;
 use netvsp::{Checksums, Effect, Frame, IpVersion, NoRoom, Offload, Segmentation, Verified, Vlan};
 
 const BROADCAST: [u8; 6] = [255; 6];

@@ -4,7 +4,7 @@ mod guest;
 
 use disk_testing::Random;
 use guest::{Bench, SCRATCH, buffer, packet, words};
-use guest_buffer::{Buffer, Memory};
+use guest_buffer::Buffer;
 use netvsp::{Effect, Outgoing, Verified};
 
 #[test]

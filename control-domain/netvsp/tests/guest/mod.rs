@@ -1,45 +1,15 @@
 //! A guest's side of a network channel: memory, messages put together and taken apart.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use guest_buffer::{Buffer, Memory, OutsideMemory, Piece};
+use guest_buffer::{Buffer, Piece};
+use guest_memory::GuestMemory;
 use netvsp::{Config, Effect, Gpadls, MacAddress, Nic, Outgoing, Packet};
-use std::cell::RefCell;
 
 pub const MAC: [u8; 6] = [0x00, 0x15, 0x5d, 1, 2, 3];
 /// Where the guest's buffers and messages are.
 pub const RECEIVE: u64 = 0x10000;
 pub const SEND: u64 = 0x40000;
 pub const SCRATCH: u64 = 0x60000;
-const END: usize = 0x80000;
-
-pub struct Ram(RefCell<Vec<u8>>);
-
-impl Ram {
-    fn range(&self, gpa: u64, length: usize) -> Result<std::ops::Range<usize>, OutsideMemory> {
-        match gpa.checked_add(length as u64) {
-            Some(end) if end <= END as u64 => Ok(gpa as usize..end as usize),
-            _ => Err(OutsideMemory(gpa)),
-        }
-    }
-
-    pub fn peek(&self, gpa: u64, length: u32) -> Vec<u8> {
-        self.0.borrow()[gpa as usize..][..length as usize].to_vec()
-    }
-}
-
-impl Memory for Ram {
-    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), OutsideMemory> {
-        let range = self.range(gpa, data.len())?;
-        data.copy_from_slice(&self.0.borrow()[range]);
-        Ok(())
-    }
-
-    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), OutsideMemory> {
-        let range = self.range(gpa, data.len())?;
-        self.0.borrow_mut()[range].copy_from_slice(data);
-        Ok(())
-    }
-}
 
 /// Handle 7: receive buffer, 8: send buffer.
 pub struct Handles;
@@ -82,14 +52,14 @@ pub fn config() -> Config {
 
 pub struct Bench {
     pub nic: Nic,
-    pub ram: Ram,
+    pub ram: GuestMemory,
 }
 
 impl Bench {
     pub fn new() -> Self {
         Self {
             nic: Nic::new(config(), true),
-            ram: Ram(RefCell::new(vec![0; END])),
+            ram: GuestMemory::anonymous(2 << 20).expect("memory"),
         }
     }
 
@@ -178,7 +148,9 @@ impl Bench {
             (*page_set, word(payload, 0), word(payload, 2)),
             (0xcafe, 107, u32::MAX)
         );
-        let bytes = self.ram.peek(RECEIVE + u64::from(*offset), *length);
+        let mut bytes = vec![0; *length as usize];
+        let start = RECEIVE + u64::from(*offset);
+        self.ram.read(start, &mut bytes).expect("memory");
         assert_eq!(word(&bytes, 1), *length, "a message says how long it is");
         assert!(self.nic.completed(*transaction_id));
         bytes

@@ -2,46 +2,15 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use disk::{Disk, DiskError, Extent, Place};
-use guest_buffer::{Buffer, Memory, OutsideMemory, Piece};
+use guest_buffer::{Buffer, Piece};
+use guest_memory::GuestMemory;
 use scsi::{DiskConfig, DiskUnit, Identity, Unit};
-use std::cell::RefCell;
 use storvsp::wire::{Operation, Version};
 use storvsp::{Attachment, Completion, Controller, Outcome, Packet, perform};
 use uuid::Uuid;
 
 pub const BLOCKS: u64 = 4096;
 pub const MOST_TRANSFER: u32 = 1 << 20;
-
-/// Guest memory from address 0 on.
-pub struct Ram(pub RefCell<Vec<u8>>);
-
-impl Ram {
-    pub fn new(length: usize) -> Self {
-        Self(RefCell::new(vec![0xee; length]))
-    }
-
-    fn range(&self, gpa: u64, length: usize) -> Result<std::ops::Range<usize>, OutsideMemory> {
-        let start = usize::try_from(gpa).map_err(|_| OutsideMemory(gpa))?;
-        match start.checked_add(length) {
-            Some(end) if end <= self.0.borrow().len() => Ok(start..end),
-            _ => Err(OutsideMemory(gpa)),
-        }
-    }
-}
-
-impl Memory for Ram {
-    fn read(&self, gpa: u64, data: &mut [u8]) -> Result<(), OutsideMemory> {
-        let range = self.range(gpa, data.len())?;
-        data.copy_from_slice(&self.0.borrow()[range]);
-        Ok(())
-    }
-
-    fn write(&self, gpa: u64, data: &[u8]) -> Result<(), OutsideMemory> {
-        let range = self.range(gpa, data.len())?;
-        self.0.borrow_mut()[range].copy_from_slice(data);
-        Ok(())
-    }
-}
 
 /// A disk in memory that counts flushes, and fails at one offset.
 pub struct Medium {
@@ -129,7 +98,7 @@ pub struct Ended {
 pub struct Bench {
     pub controller: Controller,
     pub medium: Medium,
-    pub ram: Ram,
+    pub ram: GuestMemory,
     pub packet_length: usize,
 }
 
@@ -138,7 +107,7 @@ impl Bench {
         Self {
             controller: Controller::new(attachment, 4, MOST_TRANSFER),
             medium: Medium::new(),
-            ram: Ram::new(1 << 20),
+            ram: GuestMemory::anonymous(2 << 20).expect("memory"),
             packet_length: 64,
         }
     }
@@ -230,7 +199,9 @@ impl Bench {
     }
 
     pub fn peek(&self, gpa: usize, length: usize) -> Vec<u8> {
-        self.ram.0.borrow()[gpa..gpa + length].to_vec()
+        let mut bytes = vec![0; length];
+        self.ram.read(gpa as u64, &mut bytes).expect("memory");
+        bytes
     }
 }
 
