@@ -234,10 +234,13 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             && !self.role.interrupt_requested
     }
 
-    /// By a virtual interrupt (§15.21.4), which the CPU takes like a physical one. An injected
-    /// event would do on silicon; but QEMU (7.2 to 10.0 at least) remembers such an event and
-    /// delivers it once more, whatever the guest then does (docs/decisions/0004).
+    /// As an event (§15.20), or as a virtual interrupt (§15.21.4), which the CPU takes like a physical
+    /// one. Silicon does both; QEMU (7.2 to 10.0 at least), which saves no next RIP, delivers an event
+    /// once more, and Bochs may leave a virtual interrupt alone (docs/decisions/0004).
     fn inject_interrupt(&mut self, vector: u8) {
+        if self.has_next_rip {
+            return self.inject(event::INTERRUPT, vector, None);
+        }
         let vmcb = &mut self.vmcb;
         vmcb.intercept_misc1 &= !misc1::VINTR;
         vmcb.virtual_interrupt = vmcb.virtual_interrupt & !virtual_interrupt::WHOLE_REQUEST

@@ -80,13 +80,23 @@ pub fn vmsave(vmcb: &mut Vmcb) {
     };
 }
 
-/// VMLOAD: the opposite.
+/// VMLOAD: the opposite, and CR2.
+///
+/// VMRUN loads CR2 too (APM vol. 2 §15.5.1), but Bochs 3.0's leaves it as it is. It is enough to do
+/// so here: a page fault is only injected before the guest is attached, and after that CR2 is whose
+/// processor is in the CPU, since nothing here takes a page fault.
 ///
 /// # Safety
 /// The hypervisor itself depends on none of these registers; but whoever runs next gets them.
 pub unsafe fn vmload(vmcb: &Vmcb) {
     // SAFETY: reads the VMCB only; the caller vouches for what runs next.
     unsafe {
-        asm!("vmload rax", in("rax") core::ptr::from_ref(vmcb), options(nostack, preserves_flags))
+        asm!(
+            "vmload rax",
+            "mov cr2, {cr2}",
+            in("rax") core::ptr::from_ref(vmcb),
+            cr2 = in(reg) vmcb.cr2,
+            options(nostack, preserves_flags)
+        )
     };
 }
