@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 pub use bochs::Bochs;
 pub use qemu::{Kernel, Qemu, start_interactive};
 use serde::Deserialize;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -48,6 +49,15 @@ pub enum EmulatorName {
     Bochs,
 }
 
+impl fmt::Display for EmulatorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Qemu => "qemu",
+            Self::Bochs => "bochs",
+        })
+    }
+}
+
 impl FromStr for EmulatorName {
     type Err = anyhow::Error;
 
@@ -80,6 +90,16 @@ impl From<String> for Cpu {
             "amd" => Self::Amd,
             _ => Self::Model(name),
         }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intel => "intel",
+            Self::Amd => "amd",
+            Self::Model(name) => name,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rows: one boot each, as data.
+//! Rows: one boot each, as data. A file may say that the same is to hold in further PCs, which makes
+//! a row for each.
 
 use crate::emulator::{Cpu, EmulatorName};
 use crate::guest_disk::{DiskHolds, DiskKind};
@@ -34,7 +35,7 @@ pub enum Boot {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Its name; that of its file.
+    /// Its name: that of its file, for a further PC with that PC's behind it.
     #[serde(skip)]
     pub name: String,
     /// One sentence: what it proves.
@@ -44,7 +45,7 @@ pub struct Row {
     /// What is booted.
     #[serde(default)]
     pub boot: Boot,
-    /// The recipe of the image; the one that is booted anyway unless named.
+    /// The recipe of the image; the one that is usual for the emulator unless named.
     #[serde(default)]
     pub recipe: Option<String>,
     /// What emulates the PC.
@@ -65,9 +66,9 @@ pub struct Row {
     /// CPUs.
     #[serde(default = "two")]
     pub processors: u32,
-    /// RAM in MiB.
-    #[serde(default = "two_gib")]
-    pub memory_mib: u32,
+    /// RAM in MiB; what is usual for the emulator unless named.
+    #[serde(default)]
+    pub memory_mib: Option<u32>,
     /// Further arguments for the emulator.
     #[serde(default)]
     pub arguments: Vec<String>,
@@ -94,14 +95,29 @@ pub struct Row {
     pub vhd_reads: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
+    /// Further PCs for which the same is to hold.
+    #[serde(default)]
+    pub also: Vec<FurtherPc>,
+}
+
+/// Where a row is run once more, and what differs there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherPc {
+    /// When.
+    pub set: RowSet,
+    /// What emulates the PC.
+    #[serde(default)]
+    pub emulator: EmulatorName,
+    /// Its processor.
+    #[serde(default)]
+    pub cpu: Cpu,
+    /// CPU seconds of the emulator, as measured.
+    pub cpu_seconds: u32,
 }
 
 fn two() -> u32 {
     2
-}
-
-fn two_gib() -> u32 {
-    2048
 }
 
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
@@ -113,14 +129,15 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D:
 }
 
 impl Row {
-    /// Reads one row's file.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads one file: its row, and one for each further PC.
+    pub fn read(path: &Path) -> Result<Vec<Self>> {
         let text =
             std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
         let mut row: Self = serde_yaml::from_slice(&text)
             .with_context(|| format!("{} is no row", path.display()))?;
+        let measured = row.also.iter().all(|pc| pc.cpu_seconds > 0) && row.cpu_seconds > 0;
         ensure!(
-            !row.expect.is_empty() && row.cpu_seconds > 0,
+            !row.expect.is_empty() && measured,
             "{}: a row expects something and names its measured CPU seconds",
             path.display()
         );
@@ -135,7 +152,28 @@ impl Row {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        Ok(row)
+        let further: Vec<Self> = row.also.iter().map(|pc| row.in_pc(pc)).collect();
+        let rows = [vec![row], further].concat();
+        Ok(rows.into_iter().flat_map(Self::each).collect())
+    }
+
+    fn in_pc(&self, pc: &FurtherPc) -> Self {
+        Self {
+            name: format!("{}-{}-{}", self.name, pc.emulator, pc.cpu),
+            set: pc.set,
+            emulator: pc.emulator,
+            cpu: pc.cpu.clone(),
+            cpu_seconds: pc.cpu_seconds,
+            ..self.clone()
+        }
+    }
+
+    /// RAM in MiB: in Bochs no more than rows need, since clearing memory takes it long.
+    pub fn memory_mib(&self) -> u32 {
+        self.memory_mib.unwrap_or(match self.emulator {
+            EmulatorName::Qemu => 2048,
+            EmulatorName::Bochs => 768,
+        })
     }
 
     /// This row, or one for each disk that it is to be run with.
@@ -169,8 +207,8 @@ impl Row {
             }
         }
         paths.sort();
-        let rows: Result<Vec<Self>> = paths.iter().map(|path| Self::read(path)).collect();
-        Ok(rows?.into_iter().flat_map(Self::each).collect())
+        let rows = paths.iter().map(|path| Self::read(path));
+        Ok(rows.collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// Four times the measured CPU time; on the clock, twenty times, for shared machines.
@@ -223,5 +261,19 @@ mod tests {
                 ("boots-vhdx-chain".into(), vec![DiskKind::VhdxChain]),
             ]
         );
+    }
+
+    #[test]
+    fn a_further_pc_makes_a_further_row() {
+        let row: Row = serde_yaml::from_str(
+            "{proves: it, set: test, expect: [{line: up}], cpu_seconds: 10,
+              also: [{set: matrix, emulator: bochs, cpu: intel, cpu_seconds: 50}]}",
+        )
+        .unwrap();
+        let further = row.in_pc(&row.also[0]);
+        assert_eq!(further.name, "-bochs-intel");
+        assert_eq!((further.set, &further.cpu), (RowSet::Matrix, &Cpu::Intel));
+        assert_eq!((row.memory_mib(), further.memory_mib()), (2048, 768));
+        assert_eq!(further.limits().cpu.as_secs(), 200);
     }
 }

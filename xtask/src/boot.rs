@@ -47,12 +47,17 @@ pub struct Options {
 
 /// The row whose lines a headless boot waits for.
 fn row(context: &Context, options: &Options) -> Result<Row> {
-    let name = match (options.emulator, &options.cpu) {
-        (EmulatorName::Qemu, _) => "first-light",
-        (EmulatorName::Bochs, Cpu::Amd) => "bochs-amd-payload",
-        (EmulatorName::Bochs, _) => "vmx-smoke",
+    let name = match options.emulator {
+        EmulatorName::Qemu => "first-light",
+        EmulatorName::Bochs => "payload",
     };
-    Row::read(&context.root.join(format!("qemu-tests/rows/{name}.yaml")))
+    let path = context.root.join(format!("qemu-tests/rows/{name}.yaml"));
+    let mut rows = Row::read(&path)?;
+    rows.retain(|row| row.emulator == options.emulator);
+    // For a CPU by its model's name, any.
+    let of_cpu = rows.iter().position(|row| row.cpu == options.cpu);
+    let row = rows.into_iter().nth(of_cpu.unwrap_or(0));
+    row.with_context(|| format!("{} has no row for {}", path.display(), options.emulator))
 }
 
 /// Runs the command.
@@ -86,7 +91,7 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         emulator: options.emulator,
         cpu: &options.cpu,
         processors: options.processors.unwrap_or(row.processors),
-        memory_mib: options.memory_mib.unwrap_or(row.memory_mib),
+        memory_mib: options.memory_mib.unwrap_or(row.memory_mib()),
         firmware: options.firmware.as_deref(),
         arguments: &options.arguments,
         folder: context.out.join("boot"),

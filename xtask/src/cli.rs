@@ -7,15 +7,11 @@ use crate::doctor;
 use crate::guest_disk;
 use crate::image::{self, Changes};
 use crate::packages;
-use crate::recipe::Recipe;
+use crate::recipe::{self, Recipe};
 use crate::{repro, rows, test};
 use anyhow::{Context as _, Result, bail, ensure};
 use lexopt::prelude::*;
 use qemu_tests::{Cpu, EmulatorName, RowSet};
-
-/// The recipe that is built when none is named; Bochs is too slow for all that is in it.
-const RECIPE: &str = "first-light";
-const SLIM_RECIPE: &str = "first-light-slim";
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND [OPTIONS]
@@ -131,7 +127,8 @@ fn fetch(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn build_image(mut parser: lexopt::Parser) -> Result<()> {
-    let (mut recipe, mut locked, mut changes) = (RECIPE.to_owned(), false, Changes::default());
+    let usual = recipe::usual(EmulatorName::default());
+    let (mut recipe, mut locked, mut changes) = (usual.to_owned(), false, Changes::default());
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
@@ -183,10 +180,7 @@ fn start(mut parser: lexopt::Parser) -> Result<()> {
     }
     let mut context = Context::find(locked)?;
     context.stale = stale;
-    let usual = match options.emulator {
-        EmulatorName::Qemu => RECIPE,
-        EmulatorName::Bochs => SLIM_RECIPE,
-    };
+    let usual = recipe::usual(options.emulator);
     let recipe = recipe.as_deref().unwrap_or(usual);
     boot::run(&context, &Recipe::read(&context.root, recipe)?, &options)
 }
@@ -204,7 +198,8 @@ fn plain(mut parser: lexopt::Parser) -> Result<Context> {
 }
 
 fn recipe() -> Result<Recipe> {
-    Recipe::read(&Context::find(true)?.root, RECIPE)
+    let usual = recipe::usual(EmulatorName::default());
+    Recipe::read(&Context::find(true)?.root, usual)
 }
 
 fn test_rows(mut parser: lexopt::Parser, set: RowSet) -> Result<()> {
@@ -219,7 +214,7 @@ fn test_rows(mut parser: lexopt::Parser, set: RowSet) -> Result<()> {
     }
     let mut context = Context::find(locked)?;
     context.stale = stale;
-    let count = rows::run(&context, &recipe()?, set, &names)?;
+    let count = rows::run(&context, set, &names)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} rows failed", count.failed);
     Ok(())

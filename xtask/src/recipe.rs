@@ -2,8 +2,18 @@
 
 use crate::context::read;
 use anyhow::{Context as _, Result};
+use qemu_tests::EmulatorName;
 use serde::Deserialize;
 use std::path::Path;
+
+/// The recipe that is built for an emulator when none is named; Bochs is too slow for all that is
+/// in the other.
+pub fn usual(emulator: EmulatorName) -> &'static str {
+    match emulator {
+        EmulatorName::Qemu => "first-light",
+        EmulatorName::Bochs => "first-light-slim",
+    }
+}
 
 /// One image.
 #[derive(Clone, Debug, Deserialize)]

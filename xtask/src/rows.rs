@@ -5,7 +5,7 @@ use crate::disk_check;
 use crate::image::{self, Changes};
 use crate::machine_disks::MachineDisk;
 use crate::pc::Pc;
-use crate::recipe::Recipe;
+use crate::recipe::{self, Recipe};
 use crate::test::Count;
 use anyhow::{Context as _, Result, ensure};
 use qemu_tests::{Boot, Disk, Report, Row, RowSet, Watch};
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Runs the rows of a set, or those named, and prints a line for each.
-pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) -> Result<Count> {
+pub fn run(context: &Context, set: RowSet, names: &[String]) -> Result<Count> {
     let rows = Row::read_all(&context.root.join("qemu-tests/rows"))?;
     for name in names {
         ensure!(
@@ -30,7 +30,7 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
         if !wanted {
             continue;
         }
-        let outcome = run_one(context, recipe, &row);
+        let outcome = run_one(context, &row);
         count.add(outcome.is_ok());
         match outcome {
             Ok(report) => println!(
@@ -45,13 +45,11 @@ pub fn run(context: &Context, recipe: &Recipe, set: RowSet, names: &[String]) ->
     Ok(count)
 }
 
-fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
+fn run_one(context: &Context, row: &Row) -> Result<Report> {
     let folder = context.out.join("rows").join(&row.name);
     create_folder(&folder)?;
-    let named = row.recipe.as_deref();
-    let named = named.map(|name| Recipe::read(&context.root, name));
-    let named = named.transpose()?;
-    let recipe = named.as_ref().unwrap_or(recipe);
+    let usual = recipe::usual(row.emulator);
+    let recipe = Recipe::read(&context.root, row.recipe.as_deref().unwrap_or(usual))?;
     let changes = Changes {
         append: row.append.clone(),
         without_words: row.without_words.clone(),
@@ -62,12 +60,12 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
         out: folder.clone(),
         ..context.clone()
     };
-    let image = image::build(&of_row, recipe, &changes)?;
+    let image = image::build(&of_row, &recipe, &changes)?;
     let pc = Pc {
         emulator: row.emulator,
         cpu: &row.cpu,
         processors: row.processors,
-        memory_mib: row.memory_mib,
+        memory_mib: row.memory_mib(),
         firmware: None,
         arguments: &row.arguments,
         folder: folder.clone(),
@@ -77,8 +75,8 @@ fn run_one(context: &Context, recipe: &Recipe, row: &Row) -> Result<Report> {
     let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
         match row.guest_disks.as_slice() {
-            [] => copy_sparse(&image::machines(context, recipe)?, &data)?,
-            kinds => disks = image::machine_with_disks(&of_row, recipe, kinds, &data)?,
+            [] => copy_sparse(&image::machines(context, &recipe)?, &data)?,
+            kinds => disks = image::machine_with_disks(&of_row, &recipe, kinds, &data)?,
         }
         emulator.disks.push(Disk {
             path: data.clone(),

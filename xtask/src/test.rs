@@ -48,7 +48,7 @@ pub fn run(context: &Context, recipe: &Recipe) -> Result<()> {
     }
     count.add(repeated.is_ok());
 
-    let booted = rows::run(context, recipe, RowSet::Test, &[])?;
+    let booted = rows::run(context, RowSet::Test, &[])?;
     let all = count.sum(booted);
     println!("\n{} passed, {} failed", all.passed, all.failed);
     ensure!(all.failed == 0, "{} tests failed", all.failed);

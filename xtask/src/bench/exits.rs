@@ -12,7 +12,7 @@ use crate::context::{Context, create_folder, write};
 use crate::image::{self, Changes};
 use crate::packages::{self, Store};
 use crate::pc::Pc;
-use crate::recipe::Recipe;
+use crate::recipe::{self, Recipe};
 use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
 use qemu_tests::{
@@ -169,11 +169,10 @@ impl<'a> Bench<'a> {
             ..Changes::default()
         };
         let read = |name| Recipe::read(&context.root, name);
-        let recipe = recipe_for(emulator);
         Ok(Self {
             emulator,
             cpu,
-            ours: image::build(&of_bench, &read(recipe)?, &ours)?,
+            ours: image::build(&of_bench, &read(recipe::usual(emulator))?, &ours)?,
             peer: image::build(&of_bench, &read("kvm-peer")?, &peer)?,
             payload: toolchain::build(context, "payload", toolchain::NONE)?,
             context,
@@ -276,14 +275,6 @@ fn counting(round: Round) -> Vec<String> {
     match round {
         Round::Instructions => COUNTING.map(str::to_owned).to_vec(),
         Round::Time => Vec::new(),
-    }
-}
-
-/// The recipe of the image that is measured.
-fn recipe_for(emulator: EmulatorName) -> &'static str {
-    match emulator {
-        EmulatorName::Qemu => "first-light",
-        EmulatorName::Bochs => "first-light-slim",
     }
 }
 
