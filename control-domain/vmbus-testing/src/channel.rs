@@ -1,6 +1,7 @@
 //! A channel in a driver's hands.
 
 use guest_memory::GuestMemory;
+use std::sync::atomic::{Ordering::SeqCst, fence};
 use vmbus::message::OfferBody;
 
 /// A channel: pages of both rings, that to the host first.
@@ -126,6 +127,8 @@ impl DriverChannel {
                 .unwrap();
         }
         self.set_word(memory, false, WRITE, (write + length) % size);
+        // As drivers do: the packet first, then a look whether the host sleeps.
+        fence(SeqCst);
         Some(word(MASK) == 0 && word(READ) == write)
     }
 
@@ -155,6 +158,7 @@ impl DriverChannel {
             data: (offset..length).map(byte).collect(),
         };
         self.set_word(memory, true, READ, (read + length + 8) % size);
+        fence(SeqCst);
         let pending = word(PENDING);
         let (before, after) = (size - used, size - used + length + 8);
         Some((

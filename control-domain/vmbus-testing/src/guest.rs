@@ -2,8 +2,8 @@
 
 use crate::{DriverChannel, RecordingHost};
 use guest_memory::{GuestMemory, Layout, Mapping, Range};
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 use vmbus::message::{self, Message, OfferBody, body, kind, split};
 use vmbus::{Bus, Device, Endpoint, Guest, NoConnection, Served};
@@ -22,9 +22,9 @@ pub struct ModelGuest {
     /// The bus.
     pub bus: Bus,
     /// The machine's time.
-    pub now_ns: Cell<u64>,
-    next_page: Cell<u64>,
-    next_gpadl: Cell<u32>,
+    pub now_ns: AtomicU64,
+    next_page: AtomicU64,
+    next_gpadl: AtomicU32,
 }
 
 impl Default for ModelGuest {
@@ -41,9 +41,9 @@ impl Default for ModelGuest {
             memory: GuestMemory::new(mapping, layout).unwrap(),
             host: RecordingHost::default(),
             bus: Bus::default(),
-            now_ns: Cell::new(0),
-            next_page: Cell::new(16),
-            next_gpadl: Cell::new(0xe1e10),
+            now_ns: AtomicU64::new(0),
+            next_page: AtomicU64::new(16),
+            next_gpadl: AtomicU32::new(0xe1e10),
         }
     }
 }
@@ -62,14 +62,13 @@ impl ModelGuest {
         Guest {
             memory: &self.memory,
             host: &self.host,
-            now_ns: self.now_ns.get(),
+            now_ns: self.now_ns.load(Relaxed),
         }
     }
 
     /// New pages, no two of them neighbours in ascending order, zeroed.
     pub fn pages(&self, count: usize) -> Vec<u64> {
-        let first = self.next_page.get();
-        self.next_page.set(first + count as u64);
+        let first = self.next_page.fetch_add(count as u64, Relaxed);
         assert!(
             (first + count as u64) * 4096 <= MEMORY_BYTES,
             "memory is used up"
@@ -137,8 +136,7 @@ impl ModelGuest {
     /// Describes pages, as a driver does, in as many messages as they need. Answers the number and
     /// the status of the answer, if one came.
     pub fn describe(&self, channel: u32, pages: &[u64]) -> (u32, Option<u32>) {
-        let gpadl = self.next_gpadl.get();
-        self.next_gpadl.set(gpadl + 1);
+        let gpadl = self.next_gpadl.fetch_add(1, Relaxed);
         let mut list = [pages.len() as u32 * 4096, 0]
             .map(u32::to_le_bytes)
             .concat();
@@ -259,8 +257,8 @@ impl ModelGuest {
             let rung = endpoint.doorbell().wait(Some(std::time::Duration::ZERO));
             match served.next_ns {
                 _ if rung => {}
-                Some(next) if next <= end_ns => self.now_ns.set(self.now_ns.get().max(next)),
-                _ => return self.now_ns.set(end_ns),
+                Some(next) if next <= end_ns => drop(self.now_ns.fetch_max(next, Relaxed)),
+                _ => return self.now_ns.store(end_ns, Relaxed),
             }
         }
     }

@@ -28,7 +28,7 @@ pub enum Posted {
 }
 
 /// What the bus asks of the machine.
-pub trait Host: Send + Sync {
+pub trait Host: Sync {
     /// Posts a SynIC message of 256 bytes.
     fn post(&self, processor: u32, sint: u8, message: &[u8; 256]) -> Posted;
     /// Sets a SynIC event flag.

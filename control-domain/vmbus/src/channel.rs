@@ -88,6 +88,11 @@ impl Channel<'_> {
         self.guest.now_ns
     }
 
+    /// Says something about the guest to whoever reads the log.
+    pub fn report(&self, line: &str) {
+        self.guest.host.report(line);
+    }
+
     /// The next packet of the guest, if there is one.
     ///
     /// # Errors

@@ -1,8 +1,11 @@
 //! Packets through both rings against the model guest: none lost, none twice, none changed.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should panic")]
 
 use proptest::prelude::*;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 use vmbus::{Channel, Device, Offer, Outgoing, PacketKind, Refused, RingError};
 use vmbus_testing::{DriverChannel, ModelGuest};
@@ -252,4 +255,83 @@ fn an_interrupt_that_finds_no_room_is_tried_again() {
     guest.bus.serve(&guest.now(), &endpoint);
     // Processor 2, as the request to open said; the flag is the channel's number.
     assert_eq!(guest.host.take_signals(), [(2, 2, channel.number as u16)]);
+}
+
+/// Driver and device on threads of their own, each asleep until the other signals: one signal that
+/// is lost, in either direction, would leave both asleep for ever.
+#[test]
+fn no_wake_up_is_lost_between_threads() {
+    const PACKETS: usize = 30_000;
+    let (guest, endpoint) = ModelGuest::with_device(Box::new(Echo::default()));
+    let channel = guest.open(&guest.offer_of(INTERFACE), 2);
+    let over = AtomicBool::new(false);
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(SeqCst) {
+                endpoint.doorbell().wait(None);
+                guest.bus.serve(&guest.now(), &endpoint);
+            }
+        });
+        let driver = || {
+            let (mut sent, mut received) = (0, 0);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while received < PACKETS && Instant::now() < deadline {
+                for burst in 0..sent % 7 + 1 {
+                    let data = vec![0; (sent + burst) % 90];
+                    let packet = DriverChannel::packet(6, 1, sent as u64, &[], &data);
+                    if sent < PACKETS && guest.send(&channel, &packet) {
+                        sent += 1;
+                    }
+                }
+                // Its interrupt handler runs only when there was an interrupt, and reads all.
+                while guest.host.take_signals().is_empty() && Instant::now() < deadline {
+                    std::hint::spin_loop();
+                }
+                while let Some((packet, room_awaited)) = channel.receive(&guest.memory) {
+                    assert_eq!(packet.transaction, received as u64);
+                    received += 1;
+                    if room_awaited {
+                        let _ = guest.bus.signal(&guest.now(), channel.connection);
+                    }
+                }
+            }
+            received
+        };
+        let received = driver();
+        over.store(true, SeqCst);
+        endpoint.doorbell().ring();
+        received
+    });
+    assert_eq!(received, PACKETS, "both sleep");
+}
+
+#[test]
+fn a_driver_that_waits_for_room_is_woken_when_there_is_enough() {
+    let (guest, endpoint) = ModelGuest::with_device(Box::new(Other));
+    let offer = guest.offer_of(Uuid::from_u128(7));
+    for (awaited, woken) in [
+        (0, false),
+        (900, false),
+        (1024, true),
+        (3000, true),
+        (5000, false),
+    ] {
+        let channel = guest.open(&offer, 2);
+        guest.serve(&endpoint);
+        let packet = DriverChannel::packet(6, 0, 1, &[], &[0; 1000]);
+        while guest.send(&channel, &packet) {}
+        channel.set_word(&guest.memory, false, 12, awaited);
+        guest.host.take_signals();
+        guest.serve(&endpoint).unwrap();
+        assert_eq!(!guest.host.take_signals().is_empty(), woken, "{awaited}");
+        // Room that was there before is no news.
+        guest.send(&channel, &DriverChannel::packet(6, 0, 1, &[], b"x"));
+        guest.serve(&endpoint).unwrap();
+        assert_eq!(guest.host.take_signals(), [], "{awaited}");
+        guest
+            .post(vmbus::message::Message::bare(16).bytes())
+            .unwrap();
+        assert!(guest.host.next_message().is_some() && guest.contact(5 << 16 | 3));
+        guest.offers();
+    }
 }

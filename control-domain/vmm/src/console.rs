@@ -9,6 +9,9 @@ use std::thread::JoinHandle;
 /// Ctrl-]: ends the machine, as a power cut would.
 pub const ESCAPE: u8 = 0x1d;
 
+/// Ctrl-^: asks the guest to power off.
+pub const POWER_OFF: u8 = 0x1e;
+
 /// What may wait for a slow terminal, in bytes; what comes beyond it is lost, as on a real line.
 const BACKLOG_BYTES: usize = 1 << 20;
 
@@ -127,10 +130,11 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Reads standard input on a thread of its own until its end or the escape key. The thread is
-/// never joined: it ends with the process.
+/// Reads standard input on a thread of its own until its end or the escape key. The key to power off
+/// goes to `power_off` and not to `typed`. The thread is never joined: it ends with the process.
 pub fn read_input(
     mut typed: impl FnMut(&[u8]) + Send + 'static,
+    mut power_off: impl FnMut() + Send + 'static,
     escape: impl FnOnce() + Send + 'static,
 ) {
     std::thread::spawn(move || {
@@ -140,7 +144,14 @@ pub fn read_input(
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return,
                 Ok(length) if bytes[..length].contains(&ESCAPE) => return escape(),
-                Ok(length) => typed(&bytes[..length]),
+                Ok(length) => {
+                    for (n, part) in bytes[..length].split(|b| *b == POWER_OFF).enumerate() {
+                        if n > 0 {
+                            power_off();
+                        }
+                        typed(part);
+                    }
+                }
             }
         }
     });

@@ -1,5 +1,5 @@
 //! The hypercalls that the hypervisor leaves to the vmm: HvPostMessage and HvSignalEvent (TLFS
-//! 11.11). Until VMBus is there, only a test payload's connections exist; they send back.
+//! 11.11). Both lead to VMBus; a test payload has connections that send back instead.
 
 use crate::machine::Machine;
 use hypercall::{CallError, Calls, Pending};
@@ -68,6 +68,10 @@ impl<C: Calls + Sync> Machine<C> {
 
     /// Connection in bits 31:0, flag number in 47:32.
     fn signal(&self, input: u64) -> Result<(), u64> {
+        if let Some(vmbus) = &self.vmbus {
+            let signalled = vmbus.bus.signal(&self.vmbus_guest(), input as u32);
+            return signalled.map_err(|_| INVALID_CONNECTION_ID);
+        }
         let (processor, sint) = self.target(input as u32)?;
         self.conclude(
             self.calls
@@ -79,17 +83,23 @@ impl<C: Calls + Sync> Machine<C> {
     fn post(&self, index: usize, input: &[u8; 256]) -> Result<(), u64> {
         let word =
             |n: usize| u32::from_le_bytes([input[n], input[n + 1], input[n + 2], input[n + 3]]);
-        let (processor, sint) = self.target(word(0))?;
         let (kind, size) = (word(8), word(12));
         if size > MOST_PAYLOAD_BYTES {
             return Err(INVALID_PARAMETER);
         }
+        let payload = &input[16..16 + size as usize];
+        if let Some(vmbus) = &self.vmbus {
+            return self
+                .vmbus_message(vmbus, word(0), payload)
+                .map_err(|_| INVALID_CONNECTION_ID);
+        }
+        let (processor, sint) = self.target(word(0))?;
         // Type, size, flags, reserved, sender, payload.
         let mut message = [0; 256];
         message[..4].copy_from_slice(&kind.to_le_bytes());
         message[4] = size as u8;
         message[8..12].copy_from_slice(&input[..4]);
-        message[16..16 + size as usize].copy_from_slice(&input[16..16 + size as usize]);
+        message[16..16 + size as usize].copy_from_slice(payload);
         let offset = self
             .memory
             .0

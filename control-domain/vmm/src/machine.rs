@@ -8,6 +8,7 @@ use crate::memory::BusMemory;
 use crate::outcome::Outcome;
 use crate::processor;
 use crate::processors::{ProcessorThread, in_mask};
+use crate::vmbus_host::Vmbus;
 use devices::Region;
 use hypercall::{CallError, Calls, Pending};
 use hypervisor_abi::{
@@ -33,6 +34,8 @@ pub struct Machine<C> {
     board: Mutex<BoardState>,
     timer_bell: Condvar,
     threads: Vec<ProcessorThread>,
+    /// Nothing for test payloads, whose board answers hypercalls.
+    pub(crate) vmbus: Option<Vmbus>,
     stopping: AtomicBool,
     outcome: Mutex<Option<Outcome>>,
 }
@@ -94,6 +97,7 @@ impl<C: Calls + Sync> Machine<C> {
             threads: (0..processor_count)
                 .map(|_| ProcessorThread::default())
                 .collect(),
+            vmbus: None,
             stopping: AtomicBool::new(false),
             outcome: Mutex::new(None),
         };
@@ -132,6 +136,7 @@ impl<C: Calls + Sync> Machine<C> {
     pub fn run(&self) -> Outcome {
         std::thread::scope(|scope| {
             scope.spawn(|| self.serve_deadlines());
+            self.serve_vmbus(scope);
             for index in 0..self.threads.len() {
                 scope.spawn(move || processor::run(self, index));
             }
@@ -186,6 +191,9 @@ impl<C: Calls + Sync> Machine<C> {
             self.nudge(index);
         }
         self.timer_bell.notify_all();
+        if let Some(vmbus) = &self.vmbus {
+            vmbus.wake_all();
+        }
     }
 
     /// Whether the machine is to end.

@@ -38,6 +38,8 @@ mod screen;
 mod terminal;
 mod test_board;
 mod video;
+mod vmbus_device;
+mod vmbus_host;
 
 use std::process::ExitCode;
 

@@ -11,6 +11,8 @@ use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
 use crate::terminal;
 use crate::video::PoolVideoMemory;
+use crate::vmbus_device::Services;
+use crate::vmbus_host::Vmbus;
 use devices::{BlockBackend, ByteSink, Chipset, Config, Diskette, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,8 +31,12 @@ const MOST_BIOS_BYTES: u64 = 1 << 20;
 /// Where the images of the boot disk keep firmware.
 const FIRMWARE_FOLDER: &str = "/usr/share/entente";
 
-/// The machine that runs, between its start and its end.
-pub type Running = Arc<Mutex<Weak<Machine<Hypervisor>>>>;
+/// The machine that runs, between its start and its end, and what can be asked of its guest.
+#[derive(Clone, Default)]
+pub struct Running {
+    machine: Arc<Mutex<Weak<Machine<Hypervisor>>>>,
+    services: Services,
+}
 
 struct Firmware {
     bios: Vec<u8>,
@@ -87,14 +93,19 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         );
         let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
         let clock = Clock::measure();
-        let machine = Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
-            .map_err(|e| format!("can't create the machine: {e}"))?;
+        let mut machine =
+            Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
+                .map_err(|e| format!("can't create the machine: {e}"))?;
         if std::mem::take(&mut first) {
             machine.clear_memory();
             memory.0.mapping().write(plan.rom, &firmware.bios);
         }
+        machine.vmbus = Some(Vmbus::new(running.services.devices()));
         let machine = Arc::new(machine);
-        *running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
+        *running
+            .machine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
         let outcome = machine.run();
         machine.report_exits();
         machine.destroy();
@@ -204,14 +215,19 @@ fn put_to_stderr(byte: u8) {
 
 /// The machine that runs now.
 pub fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
-    running
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .upgrade()
+    let machine = running.machine.lock();
+    machine.unwrap_or_else(PoisonError::into_inner).upgrade()
 }
 
-/// A signal to end presses the power button; what has not ended by itself is stopped then, with
-/// its disks closed.
+/// Asks the guest to end in good order: its driver, or the system that watches the power button.
+/// Answers whether one of them listens.
+pub fn ask_to_power_off(running: &Running, machine: &Machine<Hypervisor>) -> bool {
+    running.services.shutdown.power_off()
+        || machine.with_board(|board, _, _| board.press_power_button())
+}
+
+/// A signal to end asks the guest; what has not ended by itself is stopped then, with its disks
+/// closed.
 fn attach_signals(running: &Running) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let running = running.clone();
@@ -220,7 +236,7 @@ fn attach_signals(running: &Running) -> std::io::Result<()> {
             let Some(machine) = current(&running) else {
                 std::process::exit(128 + signal);
             };
-            if machine.with_board(|board, _, _| board.press_power_button()) {
+            if ask_to_power_off(&running, &machine) {
                 std::thread::sleep(TIME_TO_SHUT_DOWN);
             }
             machine.stop(Outcome::Failed(format!("by signal {signal}")));

@@ -4,7 +4,7 @@ use crate::console;
 use crate::keyboard;
 use crate::machine_file::Console;
 use crate::outcome::Outcome;
-use crate::run::{Running, current};
+use crate::run::{Running, ask_to_power_off, current};
 use crate::screen::TextScreen;
 use std::io::Write;
 use std::time::Duration;
@@ -16,10 +16,16 @@ const KEYSTROKE: Duration = Duration::from_millis(20);
 /// How long a guest that doesn't read its serial line is left alone.
 const SERIAL_FULL: Duration = Duration::from_millis(10);
 
-/// Connects the terminal to whichever machine runs; the escape key ends it.
+/// Connects the terminal to whichever machine runs; one key asks its guest to power off, the escape
+/// key ends it.
 pub fn attach(running: &Running, console: Console) {
     let for_bytes = running.clone();
-    let for_escape = running.clone();
+    let (for_power, for_escape) = (running.clone(), running.clone());
+    let power_off = move || {
+        if let Some(machine) = current(&for_power) {
+            ask_to_power_off(&for_power, &machine);
+        }
+    };
     let escape = move || {
         if let Some(machine) = current(&for_escape) {
             machine.stop(Outcome::Failed("by Ctrl-]".into()));
@@ -27,10 +33,14 @@ pub fn attach(running: &Running, console: Console) {
     };
     match console {
         Console::Serial => {
-            console::read_input(move |bytes| send_to_serial(&for_bytes, bytes), escape);
+            console::read_input(
+                move |bytes| send_to_serial(&for_bytes, bytes),
+                power_off,
+                escape,
+            );
         }
         Console::Screen => {
-            console::read_input(move |bytes| type_keys(&for_bytes, bytes), escape);
+            console::read_input(move |bytes| type_keys(&for_bytes, bytes), power_off, escape);
             show_screen(running.clone());
         }
     }

@@ -1,5 +1,5 @@
-//! The namespace: the PCI root with its interrupt routing, what is on the ISA bus, the processors,
-//! soft-off.
+//! The namespace: the PCI root with its interrupt routing, what is on the ISA bus, VMBus, the
+//! processors, soft-off.
 
 use super::resources::{IsaDma, IsaInterrupt, ports};
 use super::{LOCAL_APIC, Machine, OEM, OEM_REVISION, OEM_TABLE, PCI_IRQS, PM_BASE, SMBUS_BASE};
@@ -35,6 +35,7 @@ fn system_bus(machine: Machine, aml: &mut Vec<u8>) {
     let mut inside = Vec::new();
     pci_root(machine, &mut inside);
     board(&mut inside);
+    vmbus(&mut inside);
     for id in 0..machine.processor_count {
         processor(id, &mut inside);
     }
@@ -220,6 +221,26 @@ fn isa_bus() -> Vec<u8> {
     )
     .to_aml_bytes(&mut bridge);
     bridge
+}
+
+/// The bus of synthetic devices. Linux goes by the compatible name, Windows by either; the
+/// interrupt is for guests without a SynIC, of which there are none.
+fn vmbus(aml: &mut Vec<u8>) {
+    Device::new(
+        Path::new("VMBS"),
+        vec![
+            &Name::new(Path::new("_HID"), &"MSFT1000"),
+            &Name::new(Path::new("_CID"), &"VMBus"),
+            &Name::new(Path::new("_DDN"), &"VMBUS"),
+            &Name::new(Path::new("_UID"), &ZERO),
+            &Name::new(Path::new("_STA"), &0x0fu8),
+            &Name::new(
+                Path::new("_CRS"),
+                &ResourceTemplate::new(vec![&IsaInterrupt(5)]),
+            ),
+        ],
+    )
+    .to_aml_bytes(aml);
 }
 
 /// Ports and memory that belong to the board and that nothing else may be given.

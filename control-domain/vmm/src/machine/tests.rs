@@ -12,6 +12,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+#[path = "vmbus_tests.rs"]
+mod vmbus;
+
 type Step = Box<dyn FnOnce(&RunPage) -> ExitReason + Send>;
 
 /// Answers `Run` by the next step of the processor's script, everything else by Ok.

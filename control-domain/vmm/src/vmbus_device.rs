@@ -1,0 +1,31 @@
+//! The devices that every machine has on its VMBus, and the handles by which the vmm uses them.
+
+use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use std::time::{SystemTime, UNIX_EPOCH};
+use vmbus::Device;
+
+/// What the vmm can ask of a guest whose drivers are there.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    /// Asks for an orderly end.
+    pub shutdown: shutdown::Request,
+    heartbeat: heartbeat::Status,
+    pairs: key_value::Pairs,
+}
+
+impl Services {
+    /// The devices behind the handles, new for each start of the machine.
+    pub fn devices(&self) -> Vec<Box<dyn Device>> {
+        vec![
+            Box::new(shutdown::Shutdown::new(self.shutdown.clone())),
+            Box::new(time_sync::TimeSync::new(Box::new(utc_ns))),
+            Box::new(heartbeat::Heartbeat::new(self.heartbeat.clone())),
+            Box::new(key_value::KeyValue::new(self.pairs.clone())),
+        ]
+    }
+}
+
+fn utc_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0))
+}
