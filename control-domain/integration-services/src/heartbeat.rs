@@ -57,6 +57,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// The device, which keeps the status up to date.
     pub fn new(status: Status) -> Self {
+        status.set(Health::NoContact);
         Self {
             session: Session::new(kind::HEARTBEAT, &VERSIONS),
             status,

@@ -49,6 +49,7 @@ pub struct KeyValue {
 impl KeyValue {
     /// The device, which keeps the pairs up to date.
     pub fn new(pairs: Pairs) -> Self {
+        pairs.lock().clear();
         Self {
             session: Session::new(kind::KEY_VALUE, &VERSIONS),
             pairs,

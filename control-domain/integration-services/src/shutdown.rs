@@ -56,12 +56,15 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// The device, which does what is requested.
+    /// The device, which does what is requested. The request's device before it, of a machine that
+    /// was reset, has no say any more.
     pub fn new(request: Request) -> Self {
-        Self {
+        let mut device = Self {
             session: Session::new(kind::SHUTDOWN, &VERSIONS),
             request,
-        }
+        };
+        device.reset();
+        device
     }
 
     fn with_shared<R>(&self, f: impl FnOnce(&mut Shared) -> R) -> R {

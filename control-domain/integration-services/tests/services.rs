@@ -144,6 +144,10 @@ fn a_shutdown_is_asked_for_once_the_driver_is_there() {
     driver.wait(0);
     assert_eq!(driver.reports(), ["shutdown: the guest powers off"]);
     assert!(driver.receive().is_none());
+    // The machine is reset without a word of the driver.
+    assert!(request.power_off());
+    let _fresh = shutdown::Shutdown::new(request.clone());
+    assert!(!request.power_off());
     driver.guest.close(&driver.channel);
     assert!(!request.power_off());
 }

@@ -259,6 +259,15 @@ impl Bus {
         server.pending().is_some()
     }
 
+    /// The machine's power is off: all channels are closed, so that no device touches guest memory
+    /// any more when this returns.
+    pub fn power_off(&self) {
+        self.ports().clear();
+        for endpoint in self.endpoints() {
+            endpoint.close_all();
+        }
+    }
+
     /// Do messages wait for room?
     pub fn has_waiting(&self) -> bool {
         self.server().pending().is_some()

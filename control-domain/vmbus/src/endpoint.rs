@@ -238,6 +238,13 @@ impl Endpoint {
         }
     }
 
+    /// As [`Endpoint::close`], for all channels.
+    pub(crate) fn close_all(&self) {
+        for subchannel in self.open_channels() {
+            self.close(subchannel);
+        }
+    }
+
     pub(crate) fn retarget(&self, subchannel: u16, processor: u32) {
         if let Some(open) = self.lock().channels.get_mut(&subchannel) {
             open.target_processor = processor;

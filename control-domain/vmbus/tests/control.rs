@@ -300,6 +300,18 @@ fn openings_that_can_not_be_are_answered() {
 }
 
 #[test]
+fn nothing_is_open_after_the_power_is_off() {
+    let (guest, endpoint) = connected();
+    let channel = guest.open(&guest.offer_of(INTERFACE), 2);
+    guest.bus.power_off();
+    assert!(endpoint.open_channels().is_empty());
+    assert_eq!(
+        guest.bus.signal(&guest.now(), channel.connection),
+        Err(NoConnection)
+    );
+}
+
+#[test]
 fn memory_of_open_rings_can_be_taken_back_at_the_price_of_the_channel() {
     let (guest, endpoint) = connected();
     let channel = guest.open(&guest.offer_of(INTERFACE), 2);

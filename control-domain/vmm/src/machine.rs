@@ -141,6 +141,9 @@ impl<C: Calls + Sync> Machine<C> {
                 scope.spawn(move || processor::run(self, index));
             }
         });
+        if let Some(vmbus) = &self.vmbus {
+            vmbus.bus.power_off();
+        }
         let outcome = self
             .outcome
             .lock()
