@@ -5,13 +5,15 @@
 //! whose memory is small. Errors are fine. Not fine: a panic, a request that reaches off its disk, a
 //! frame that is none, much memory.
 //!
-//! What is absent: any use outside of tests, rings (they have targets of their own), chance.
+//! What is absent: any use outside of tests, chance.
 #![forbid(unsafe_code)]
 
+mod bus;
 mod network;
 mod records;
 mod storage;
 
+pub use bus::bus;
 pub use network::network;
 pub use records::{Record, Records};
 pub use storage::storage;

@@ -9,6 +9,11 @@ fn storage() {
 }
 
 #[test]
+fn bus() {
+    replay("bus", channel_fuzz::bus);
+}
+
+#[test]
 fn network() {
     replay("network", channel_fuzz::network);
 }

@@ -1,0 +1,66 @@
+//! Any bytes as messages, rings and signals on the bus of a machine with the integration services.
+
+use crate::{Records, memory};
+use guest_memory::GuestMemory;
+use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use vmbus::{Bus, Guest, Host, Posted};
+
+/// A quarter of a second between two records.
+const STEP_NS: u64 = 250_000_000;
+
+struct Machine;
+
+impl Host for Machine {
+    fn post(&self, processor: u32, sint: u8, message: &[u8; 256]) -> Posted {
+        assert!(sint < 16 && message[4] <= 240);
+        if processor < 4 {
+            Posted::Done
+        } else {
+            Posted::Nowhere
+        }
+    }
+
+    fn signal(&self, _: u32, sint: u8, flag: u16) -> Posted {
+        assert!(sint < 16 && flag < 2048);
+        Posted::Done
+    }
+
+    fn report(&self, _: &str) {}
+}
+
+/// Each record: the content is put where its first piece is, the payload is posted as a control
+/// message, and the number in the first piece's length is signalled where a completion is wanted. Then all devices are served.
+pub fn bus(input: &[u8]) {
+    let Some(memory) = memory() else { return };
+    let bus = Bus::default();
+    bus.add(Box::new(heartbeat::Heartbeat::new(Default::default())));
+    bus.add(Box::new(shutdown::Shutdown::new(Default::default())));
+    bus.add(Box::new(time_sync::TimeSync::new(Box::new(|| STEP_NS))));
+    bus.add(Box::new(key_value::KeyValue::new(Default::default())));
+    for (record, step) in Records(input).take(64).zip(1u64..) {
+        let guest = at(&memory, step * STEP_NS);
+        record.put(&memory);
+        if !record.payload.is_empty() {
+            // Connection 4 is there.
+            let _ = bus.message(&guest, 4, record.payload);
+        }
+        if record.wants_completion {
+            let connection = record.pieces.first().map_or(2, |piece| piece.1.into());
+            // Most are not.
+            let _ = bus.signal(&guest, connection);
+        }
+        for endpoint in bus.endpoints() {
+            bus.serve(&guest, &endpoint);
+        }
+    }
+    bus.power_off();
+    assert!(bus.endpoints().iter().all(|e| e.open_channels().is_empty()));
+}
+
+fn at(memory: &GuestMemory, now_ns: u64) -> Guest<'_> {
+    Guest {
+        memory,
+        host: &Machine,
+        now_ns,
+    }
+}
