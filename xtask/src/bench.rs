@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measured figures beside those of a peer, as a table or as JSON.
 
+mod disks;
 mod exits;
 
 use crate::context::Context;
@@ -11,7 +12,7 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// What was measured.
-    pub name: &'static str,
+    pub name: String,
     /// Ours.
     pub value: f64,
     /// Of both figures.
@@ -20,8 +21,19 @@ pub struct Row {
     pub peer: &'static str,
     /// What it took; none where there is nothing to compare.
     pub peer_value: Option<f64>,
-    /// The greatest part of the peer's figure that ours may be.
-    pub target: Option<f64>,
+    /// The part of the peer's figure that ours may be at most, or at least.
+    pub target: Option<Target>,
+    /// What else is to be known.
+    pub remark: String,
+}
+
+/// How good a figure has to be, as a part of the peer's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// Less is better.
+    AtMost(f64),
+    /// More is better.
+    AtLeast(f64),
 }
 
 impl Row {
@@ -31,21 +43,28 @@ impl Row {
     }
 
     fn is_missed(&self) -> bool {
-        matches!((self.ratio(), self.target), (Some(ratio), Some(target)) if ratio > target)
+        match (self.ratio(), self.target) {
+            (Some(ratio), Some(Target::AtMost(target))) => ratio > target,
+            (Some(ratio), Some(Target::AtLeast(target))) => ratio < target,
+            _ => false,
+        }
     }
 }
 
-/// Runs the named bench and prints what it found. A target that is missed is an error.
+/// Runs the named bench and prints what it found; of the disks' only the rows with `only` in their name. A
+/// target that is missed is an error.
 pub fn run(
     context: &Context,
     name: &str,
+    only: &str,
     emulator: EmulatorName,
     cpu: &Cpu,
     json: bool,
 ) -> Result<()> {
     let rows = match name {
+        "disks" => disks::run(context, only)?,
         "exits" => exits::run(context, emulator, cpu)?,
-        other => bail!("there is no bench {other}; there is exits"),
+        other => bail!("there is no bench {other}; there are disks and exits"),
     };
     match json {
         true => print!("{}", to_json(&rows)),
@@ -58,23 +77,35 @@ pub fn run(
 
 fn to_table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<32} {:>10} {:>10} {:<13} {:>6} {:>7}\n",
+        "{:<44} {:>10} {:>10} {:<13} {:>6} {:>7}\n",
         "", "entente", "peer", "unit", "ratio", "target"
     );
     for row in rows {
-        let optional = |value: Option<f64>, digits| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        // Small figures are told to a tenth.
+        let figure = |value: f64| match value {
+            ..100.0 => format!("{value:.1}"),
+            _ => format!("{value:.0}"),
         };
+        let none = || "-".to_owned();
+        let target = row.target.map_or_else(none, |target| match target {
+            Target::AtMost(target) => format!("<{target:.3}"),
+            Target::AtLeast(target) => format!(">{target:.1}"),
+        });
         let _ = writeln!(
             text,
-            "{:<32} {:>10.0} {:>10} {:<13} {:>6} {:>7}{}",
+            "{:<44} {:>10} {:>10} {:<13} {:>6} {:>7}{}{}",
             row.name,
-            row.value,
-            optional(row.peer_value, 0),
+            figure(row.value),
+            row.peer_value.map_or_else(none, figure),
             row.unit,
-            optional(row.ratio(), 3),
-            optional(row.target, 3),
+            row.ratio().map_or_else(none, |ratio| format!("{ratio:.3}")),
+            target,
             if row.is_missed() { "  MISSED" } else { "" },
+            if row.remark.is_empty() {
+                String::new()
+            } else {
+                format!("  {}", row.remark)
+            },
         );
     }
     if let Some(row) = rows.iter().find(|row| row.peer_value.is_some()) {
@@ -93,8 +124,8 @@ fn to_json(rows: &[Row]) -> String {
                 None => ("null".to_owned(), "null".to_owned()),
             };
             format!(
-                "  {{\"name\": \"{}\", \"value\": {:.1}, \"unit\": \"{}\", \"peer\": {peer}, \"peer_value\": {value}}}",
-                row.name, row.value, row.unit
+                "  {{\"name\": \"{}\", \"value\": {:.1}, \"unit\": \"{}\", \"peer\": {peer}, \"peer_value\": {value}, \"remark\": \"{}\"}}",
+                row.name, row.value, row.unit, row.remark
             )
         })
         .collect();
@@ -107,12 +138,13 @@ mod tests {
 
     fn row(value: f64, peer_value: Option<f64>) -> Row {
         Row {
-            name: "CPUID exit",
+            name: "CPUID exit".into(),
             value,
             unit: "instructions",
             peer: "KVM",
             peer_value,
-            target: Some(0.2),
+            target: Some(Target::AtMost(0.2)),
+            remark: String::new(),
         }
     }
 
@@ -127,8 +159,8 @@ mod tests {
     fn rows_become_objects() {
         let text = to_json(&[row(20.0, Some(100.0)), row(8.0, None)]);
         let expected = "[\n  \
-            {\"name\": \"CPUID exit\", \"value\": 20.0, \"unit\": \"instructions\", \"peer\": \"KVM\", \"peer_value\": 100.0},\n  \
-            {\"name\": \"CPUID exit\", \"value\": 8.0, \"unit\": \"instructions\", \"peer\": null, \"peer_value\": null}\n]\n";
+            {\"name\": \"CPUID exit\", \"value\": 20.0, \"unit\": \"instructions\", \"peer\": \"KVM\", \"peer_value\": 100.0, \"remark\": \"\"},\n  \
+            {\"name\": \"CPUID exit\", \"value\": 8.0, \"unit\": \"instructions\", \"peer\": null, \"peer_value\": null, \"remark\": \"\"}\n]\n";
         assert_eq!(text, expected);
     }
 }

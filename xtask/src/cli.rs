@@ -31,6 +31,8 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --stale                where a package can't be built, take its last build
   bench exits      what exits cost beside KVM with QEMU; --json for machines,
                    --emulator NAME, --cpu intel|amd as above
+  bench disks      our disks beside QEMU's tools on the same files; --json,
+                   --only TEXT            the rows with TEXT in their name
   doctor           what is missing on this host; --install brings it
   guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
@@ -67,19 +69,21 @@ pub fn run() -> Result<()> {
 
 fn measure(mut parser: lexopt::Parser) -> Result<()> {
     let (mut name, mut locked, mut json) = (None, false, false);
+    let mut only = String::new();
     let (mut emulator, mut cpu) = (EmulatorName::default(), Cpu::default());
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
             Long("json") => json = true,
+            Long("only") => only = parser.value()?.string()?,
             Long("emulator") => emulator = parser.value()?.parse()?,
             Long("cpu") => cpu = parser.value()?.string()?.into(),
             Value(value) if name.is_none() => name = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    let name = name.context("name the bench: exits")?;
-    bench::run(&Context::find(locked)?, &name, emulator, &cpu, json)
+    let name = name.context("name the bench: disks or exits")?;
+    bench::run(&Context::find(locked)?, &name, &only, emulator, &cpu, json)
 }
 
 fn make_guest(mut parser: lexopt::Parser) -> Result<()> {

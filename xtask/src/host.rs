@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// All that any command needs beside Rust.
-pub const TOOLS: [Tool; 13] = [
+pub const TOOLS: [Tool; 14] = [
     tool("apt-get", "apt", "fetches distribution packages"),
     tool("dpkg-deb", "dpkg", "unpacks distribution packages"),
     tool("cc", "gcc", "links xtask itself"),
@@ -26,6 +26,7 @@ pub const TOOLS: [Tool; 13] = [
     tool("setpriv", "util-linux", "ends the emulator with its caller"),
     tool("git", "git", "lists the source for the second build"),
     tool("qemu-img", "qemu-utils", "makes and checks guests' disks"),
+    tool("qemu-io", "qemu-utils", "opens disks in bench disks"),
     tool("7z", "7zip", "reads guests' disks in tests"),
     tool(
         "e2fsck",

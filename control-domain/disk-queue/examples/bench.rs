@@ -3,6 +3,7 @@
 //! ```text
 //! bench requests FILE --count N --depth N --size BYTES --step BYTES [--write]
 //! bench open FILE            opens the disk, as qemu-io does
+//! bench chain FILE NUMBER     puts so many empty VHDX children on it, and says which is the last
 //! bench forget FILE…         writes the files out and drops them from the page cache
 //! bench warm FILE…           reads them into it, page by page
 //! bench measure PROGRAM …    runs it; says what it took on the standard error
@@ -12,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use disk_queue::{Command, Queue, Request};
-use disks::OpenOptions;
+use disks::{NewDisk, NewKind, OpenOptions};
 use guest_memory::{GuestMemory, Layout, Mapping, Range, ScatterList};
 use lexopt::{Arg, Parser, ValueExt};
 use std::error::Error;
@@ -44,6 +45,18 @@ fn main() -> Outcome {
         "open" => {
             let opened = disks::open(&PathBuf::from(parser.value()?), &OpenOptions::default())?;
             println!("{} bytes", opened.disk.size());
+            Ok(())
+        }
+        "chain" => {
+            let mut top = PathBuf::from(parser.value()?);
+            let children: u32 = parser.value()?.parse()?;
+            for number in 1..=children {
+                let child = top.with_file_name(format!("child-{number}.vhdx"));
+                let kind = NewKind::VhdxDifferencing { parent: top };
+                disks::create(&child, &NewDisk::new(kind, 0))?;
+                top = child;
+            }
+            println!("{}", top.display());
             Ok(())
         }
         "forget" => {

@@ -67,8 +67,9 @@ fn vhdx(kind: Kind, sector: u32) -> Kit {
 fn workload(kit: &Kit, seed: u64, steps: usize, narrow: bool) -> (Volatile, Sectors) {
     let mut random = Random::new(seed);
     let storage = Volatile::from_image(kit.file.clone());
-    let open =
-        |storage: &Volatile, seed| Machine::new((kit.open)(storage.clone()), Shuffled::new(seed));
+    let open = |storage: &Volatile, seed| {
+        Machine::new((kit.open)(storage.clone()), Some(Shuffled::new(seed)))
+    };
     let mut machine = open(&storage, seed);
     let (start, mut stalls) = (machine.content.clone(), 0);
     for step in 0..steps {

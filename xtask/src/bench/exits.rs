@@ -7,7 +7,7 @@
 //! round, and nothing starts the guest alone. The least of many batches counts: it is free of timer
 //! ticks and of what else the host does.
 
-use super::Row;
+use super::{Row, Target};
 use crate::context::{Context, create_folder, write};
 use crate::image::{self, Changes};
 use crate::packages::{self, Store};
@@ -117,25 +117,29 @@ fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> R
     ];
     for (floor, (key, name)) in floor.into_iter().flat_map(|f| alone.map(|what| (f, what))) {
         rows.push(Row {
-            name,
+            name: name.into(),
             value: floor.of(key)? * scale,
             unit,
             peer: PEER,
             peer_value: None,
             target: None,
+            remark: String::new(),
         });
     }
     for (key, name, targets) in EXITS {
         rows.push(Row {
-            name,
+            name: name.into(),
             value: ours.of(key)? * scale,
             unit,
             peer: PEER,
             peer_value: Some(peer.of(key)? * scale),
-            target: targets.map(|[instructions, time]| match round {
-                Round::Instructions => instructions,
-                Round::Time => time,
+            target: targets.map(|[instructions, time]| {
+                Target::AtMost(match round {
+                    Round::Instructions => instructions,
+                    Round::Time => time,
+                })
             }),
+            remark: String::new(),
         });
     }
     Ok(rows)

@@ -44,7 +44,7 @@ pub struct Machine<E: Engine> {
 }
 
 impl<E: Engine> Machine<E> {
-    pub fn new(mut disk: Box<dyn Disk>, engine: E) -> Self {
+    pub fn new(mut disk: Box<dyn Disk>, engine: Option<E>) -> Self {
         let mut content = vec![0; disk.size() as usize];
         disk.read(0, &mut content).unwrap();
         let length = SLOT * SLOTS;
@@ -57,7 +57,7 @@ impl<E: Engine> Machine<E> {
         layout.add(range).unwrap();
         let memory = GuestMemory::new(Mapping::anonymous(length).unwrap(), layout).unwrap();
         Self {
-            queue: Queue::with_engine(disk, Some(engine)),
+            queue: Queue::with_engine(disk, engine),
             writes: Vec::new(),
             content,
             memory: Arc::new(memory),

@@ -1,0 +1,268 @@
+//! Disk files: our queue beside QEMU's tools, on the same files, with the same requests.
+//!
+//! Each row is a number of requests, made by `qemu-img bench` and by the example `bench` of `disk-queue` in
+//! turn, five times; medians are compared. QEMU may take its worker threads or io_uring: whichever is
+//! quicker on that row is the peer. All go through the page cache, as the vmm does.
+
+mod files;
+mod programs;
+
+use super::{Row, Target};
+use crate::context::Context;
+use crate::{host, progress};
+use anyhow::Result;
+use files::{Files, Format};
+use programs::{Programs, Run, median};
+use std::path::Path;
+
+/// Each is run so often.
+const ROUNDS: usize = 5;
+const KIB: u64 = 1 << 10;
+/// Steps through all pages of the disk, and of all its 64 KiB, in an order without a pattern.
+const SCATTERED: u64 = 40503;
+
+/// Where requests are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Sequential,
+    Random,
+}
+
+/// What the page cache and the file are like before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// All blocks are there, and in the page cache.
+    Warm,
+    /// All blocks are there, none in the page cache.
+    Dropped,
+    /// The file has no blocks.
+    Empty,
+}
+
+/// A row of requests.
+#[derive(Clone, Copy)]
+struct Case {
+    order: Order,
+    write: bool,
+    size: u64,
+    depth: u64,
+    before: Before,
+    /// Whether it must not be slower than QEMU.
+    ahead: bool,
+}
+
+const fn case(
+    order: Order,
+    write: bool,
+    size_kib: u64,
+    depth: u64,
+    before: Before,
+    ahead: bool,
+) -> Case {
+    Case {
+        order,
+        write,
+        size: size_kib * KIB,
+        depth,
+        before,
+        ahead,
+    }
+}
+
+const READ: bool = false;
+const WRITE: bool = true;
+
+const CASES: [Case; 19] = {
+    use Before::*;
+    use Order::*;
+    [
+        case(Sequential, READ, 64, 1, Warm, true),
+        case(Sequential, READ, 64, 32, Warm, true),
+        case(Sequential, READ, 64, 1, Dropped, true),
+        case(Sequential, READ, 64, 32, Dropped, true),
+        case(Random, READ, 4, 1, Warm, false),
+        case(Random, READ, 4, 32, Warm, true),
+        case(Random, READ, 4, 1, Dropped, false),
+        case(Random, READ, 4, 32, Dropped, true),
+        case(Random, READ, 64, 1, Warm, false),
+        case(Random, READ, 64, 32, Warm, false),
+        case(Sequential, WRITE, 64, 1, Warm, false),
+        case(Sequential, WRITE, 64, 32, Warm, false),
+        case(Random, WRITE, 4, 1, Warm, false),
+        case(Random, WRITE, 4, 32, Warm, true),
+        case(Random, WRITE, 64, 32, Warm, false),
+        case(Sequential, WRITE, 64, 1, Empty, true),
+        case(Sequential, WRITE, 64, 32, Empty, true),
+        case(Random, WRITE, 4, 1, Empty, true),
+        case(Random, WRITE, 4, 32, Empty, true),
+    ]
+};
+
+impl Case {
+    fn name(&self, format: &str) -> String {
+        let order = match self.order {
+            Order::Sequential => "sequential",
+            Order::Random => "random",
+        };
+        let what = if self.write { "write" } else { "read" };
+        let before = match self.before {
+            Before::Warm => "",
+            Before::Dropped => ", cache dropped",
+            Before::Empty => ", allocating",
+        };
+        let size = self.size / KIB;
+        format!(
+            "{format} {order} {what} {size}K, depth {}{before}",
+            self.depth
+        )
+    }
+
+    fn step(&self) -> u64 {
+        match self.order {
+            Order::Sequential => self.size,
+            Order::Random => self.size * SCATTERED,
+        }
+    }
+
+    /// The file once over, or what takes about as long.
+    fn count(&self) -> u64 {
+        match (self.order, self.write, self.before) {
+            // On a VHD QEMU writes a bitmap and waits for the disk, each time that the block changes.
+            (Order::Random, WRITE, _) => 1500,
+            (Order::Random, READ, Before::Dropped) => 1500,
+            (Order::Random, READ, _) => 20_000,
+            _ => files::SIZE / self.size,
+        }
+    }
+}
+
+/// Measures, and answers the rows with `only` in their name.
+pub fn run(context: &Context, only: &str) -> Result<Vec<Row>> {
+    host::require(&["qemu-img", "qemu-io"])?;
+    let programs = Programs::build(context)?;
+    let files = Files::create(&programs)?;
+    let mut rows = Vec::new();
+    let cases: Vec<(Format, Case)> = [Format::Vhdx, Format::Vhd]
+        .into_iter()
+        .flat_map(|format| CASES.map(|case| (format, case)))
+        .filter(|(format, case)| case.name(format.name()).contains(only))
+        .collect();
+    let bar = progress::bar("bench", cases.len() as u64);
+    for (format, case) in cases {
+        rows.push(measure(&programs, &files, format, case)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let chain = "20 children: random read 4K, depth 32";
+    if chain.contains(only) {
+        rows.push(of_chain(&programs, &files, chain)?);
+    }
+    for (name, file, ahead) in [
+        ("open of a 64 TB VHDX", files.huge(), true),
+        ("open of a 256 MB VHDX", files.full(Format::Vhdx), false),
+    ] {
+        if name.contains(only) {
+            rows.extend(of_opening(&programs, &file, name, ahead)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Ours and both ways of the peer's, in turn.
+fn measure(programs: &Programs, files: &Files, format: Format, case: Case) -> Result<Row> {
+    let (mut ours, mut peers) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for _ in 0..ROUNDS {
+        let prepare = || match case.before {
+            Before::Warm => programs.warm(&files.full(format)),
+            Before::Dropped => programs.forget(&files.full(format)),
+            Before::Empty => files.refresh(programs, format),
+        };
+        let file = match case.before {
+            Before::Empty => files.fresh(format),
+            _ => files.full(format),
+        };
+        prepare()?;
+        ours.push(programs.ours(&file, &case)?);
+        for (peer, way) in peers.iter_mut().zip(programs::WAYS) {
+            prepare()?;
+            peer.push(programs.qemu(&file, format.of_qemu(), way, &case)?);
+        }
+    }
+    Ok(row(
+        case.name(format.name()),
+        &case,
+        &ours,
+        &peers,
+        "qemu-img bench",
+    ))
+}
+
+fn row(name: String, case: &Case, ours: &[Run], peers: &[Vec<Run>; 2], peer: &'static str) -> Row {
+    let seconds = |runs: &[Run]| median(runs.iter().map(|run| run.seconds));
+    let (way, theirs) = match seconds(&peers[0]) <= seconds(&peers[1]) {
+        true => (programs::WAYS[0], &peers[0]),
+        false => (programs::WAYS[1], &peers[1]),
+    };
+    let (unit, each) = match case.size {
+        4096 => ("requests/s", 1.0),
+        size => ("MiB/s", size as f64 / (1 << 20) as f64),
+    };
+    let rate = |runs: &[Run]| case.count() as f64 * each / seconds(runs);
+    let of = |runs: &[Run], what: fn(&Run) -> f64| median(runs.iter().map(what));
+    let cpu = |run: &Run| run.cpu_seconds;
+    let memory = |run: &Run| run.memory_bytes / (1 << 20) as f64;
+    Row {
+        name,
+        value: rate(ours),
+        unit,
+        peer,
+        peer_value: Some(rate(theirs)),
+        target: case.ahead.then_some(Target::AtLeast(1.0)),
+        remark: format!(
+            "{way}; CPU {:.3} s, {:.3} s; peak {:.1} MiB, {:.1} MiB",
+            of(ours, cpu),
+            of(theirs, cpu),
+            of(ours, memory),
+            of(theirs, memory),
+        ),
+    }
+}
+
+/// QEMU knows no children of VHDX, so it has the same as qcow2.
+fn of_chain(programs: &Programs, files: &Files, name: &str) -> Result<Row> {
+    let case = case(Order::Random, READ, 4, 32, Before::Warm, false);
+    let (our_file, their_file) = files.chains(programs, 20)?;
+    let (mut ours, mut peers) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for _ in 0..ROUNDS {
+        programs.warm(&files.full(Format::Vhdx))?;
+        ours.push(programs.ours(&our_file, &case)?);
+        for (peer, way) in peers.iter_mut().zip(programs::WAYS) {
+            peer.push(programs.qemu(&their_file, "qcow2", way, &case)?);
+        }
+    }
+    let mut row = row(name.to_owned(), &case, &ours, &peers, "qemu-img bench");
+    row.remark.push_str("; theirs are qcow2");
+    Ok(row)
+}
+
+/// A process that opens the file and ends.
+fn of_opening(programs: &Programs, file: &Path, name: &str, ahead: bool) -> Result<[Row; 2]> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS * 2 {
+        ours.push(programs.open_ours(file)?);
+        theirs.push(programs.open_qemu(file)?);
+    }
+    let row = |what: &str, unit, figure: fn(&Run) -> f64| Row {
+        name: format!("{name}, {what}"),
+        value: median(ours.iter().map(figure)),
+        unit,
+        peer: "qemu-io",
+        peer_value: Some(median(theirs.iter().map(figure))),
+        target: ahead.then_some(Target::AtMost(1.0)),
+        remark: "less is better; with the start of the program".to_owned(),
+    };
+    Ok([
+        row("time", "ms", |run| run.seconds * 1000.0),
+        row("memory", "KiB", |run| run.memory_bytes / 1024.0),
+    ])
+}
