@@ -188,7 +188,8 @@ impl Headers {
     /// Writes a changed header over the older one, and flushes; then it is the valid one.
     ///
     /// # Errors
-    /// If the file can't be written; the header in memory then stays as it was.
+    /// If the file can't be written, or was so often that headers can't be numbered any more; the header in
+    /// memory then stays as it was.
     pub fn update<S: Storage>(
         &mut self,
         storage: &mut Checked<S>,
@@ -196,7 +197,10 @@ impl Headers {
     ) -> Result<(), DiskError> {
         let mut header = self.current.clone();
         change(&mut header);
-        header.sequence_number += 1;
+        let number = header.sequence_number.get().checked_add(1);
+        header.sequence_number = U64::new(number.ok_or_else(|| DiskError::Unsupported {
+            reason: "its header has the last sequence number that there is, so the file can't be written; convert it".into(),
+        })?);
         header.checksum = U32::new(crc_without(header.as_bytes(), 4));
         let place = 1 - self.place;
         storage.write(OFFSETS[place], header.as_bytes())?;
