@@ -4,7 +4,7 @@
 //! - [`Volatile`] is a file whose unflushed writes a power cut may take, each one or each 512-byte
 //!   sector of it; it remembers all it was told, and [`Volatile::cuts`] tries the cuts.
 //! - [`History`] is what a guest wrote and flushed when, and judges a disk after a cut by that.
-//! - [`Random`] is chance by a seed, so that a failure can be had again.
+//! - [`Random`] is chance by a seed, so that a failure can be had again; [`rounds`] are the seeds of a night.
 //!
 //! What is absent: any use outside of tests, any format, real files, and chance without a seed.
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ mod cuts;
 mod history;
 mod image;
 mod random;
+mod rounds;
 mod volatile;
 
 pub use corpus::replay;
@@ -21,6 +22,7 @@ pub use cuts::Cut;
 pub use history::History;
 pub use image::Image;
 pub use random::Random;
+pub use rounds::rounds;
 pub use volatile::{Moment, Volatile};
 
 /// What a disk writes whole: a cut tears longer writes at its multiples.

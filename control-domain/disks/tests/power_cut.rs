@@ -4,7 +4,7 @@
 mod chains;
 
 use chains::{Chain, Kind, content, scribble};
-use disk_testing::{Random, Volatile};
+use disk_testing::{Random, Volatile, rounds};
 
 /// Random subsets of unflushed sectors that are tried with each merge.
 const SUBSETS: usize = 1000;
@@ -20,7 +20,13 @@ fn merge(chain: &Chain, depth: usize) {
     into.close().unwrap();
 }
 
-fn cut_everywhere(kinds: &[Kind], depth: usize, seed: u64) {
+fn cut_everywhere(kinds: &[Kind], depth: usize, first_seed: u64) {
+    for seed in rounds(first_seed) {
+        cut_once(kinds, depth, seed);
+    }
+}
+
+fn cut_once(kinds: &[Kind], depth: usize, seed: u64) {
     let mut random = Random::new(seed);
     let chain = Chain::new(kinds, 512);
     let mut model = vec![0; chain.size() as usize];

@@ -6,7 +6,7 @@
 mod disks;
 
 use disk::Checked;
-use disk_testing::{Cut, History, Image, Moment, Random, Volatile};
+use disk_testing::{Cut, History, Image, Moment, Random, Volatile, rounds};
 use disks::{BLOCK, CREATOR_SIZE, Case, content, is_whole};
 use std::process::Command;
 use vhd::{Located, ParentLink};
@@ -79,7 +79,13 @@ fn judge(case: Case, history: &History, cut: &Cut) -> Result<(), String> {
     }
 }
 
-fn cut_everywhere(case: Case, seed: u64, steps: usize) {
+fn cut_everywhere(case: Case, first_seed: u64, steps: usize) {
+    for seed in rounds(first_seed) {
+        cut_once(case, seed, steps);
+    }
+}
+
+fn cut_once(case: Case, seed: u64, steps: usize) {
     let (storage, history) = workload(case, seed, steps);
     let mut number = 0_usize;
     let count = storage.cuts(seed, SUBSETS, |cut| {
@@ -207,12 +213,10 @@ fn resizing_survives() {
     // A longer table, a shorter disk within a block, and one without some blocks.
     for (seed, new) in [(5, 20 * BLOCK), (6, size - 5 * 512), (7, 2 * BLOCK)] {
         let resize = |storage: Volatile| locate(&storage).resize(storage, new);
-        change_survives(
-            Case::Dynamic,
-            worked_on(Case::Dynamic, seed),
-            resize,
-            &[size, new],
-        );
+        for seed in rounds(seed) {
+            let file = worked_on(Case::Dynamic, seed);
+            change_survives(Case::Dynamic, file, resize, &[size, new]);
+        }
     }
 }
 
@@ -227,7 +231,9 @@ fn compacting_survives() {
             let located = locate(&storage);
             located.compact(storage, case.parent(), &mut |_, _| ())
         };
-        change_survives(case, with_holes(case, seed), compact, &[]);
+        for seed in rounds(seed) {
+            change_survives(case, with_holes(case, seed), compact, &[]);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 mod disks;
 
 use disk::{Disk, Raw};
-use disk_testing::{History, Image, Volatile};
+use disk_testing::{History, Image, Volatile, rounds};
 use disks::{Case, MIB, SIZE, cases, judge};
 use vhdx::{Guid, Info, Kind, New, ParentLink, Vhdx, check, create, relink, repair};
 
@@ -128,7 +128,11 @@ fn compacting_keeps_the_content_and_gives_back_all_that_is_unused() {
 
 #[test]
 fn a_cut_while_resizing_and_compacting_leaves_a_whole_disk() {
-    for kind in [Kind::Dynamic, Kind::Differencing] {
+    let kinds = [Kind::Dynamic, Kind::Differencing];
+    for (kind, seed) in kinds
+        .into_iter()
+        .flat_map(|kind| rounds(5).map(move |seed| (kind, seed)))
+    {
         let case = Case { kind, sector: 512 };
         let (storage, content) = filled(case);
         let storage = Volatile::from_image(storage.image());
@@ -138,11 +142,11 @@ fn a_cut_while_resizing_and_compacting_leaves_a_whole_disk() {
         disk.compact(&mut |_, _| ()).unwrap();
         let history = History::new(content);
         let mut number = 0_usize;
-        let count = storage.cuts(5, 300, |cut| {
+        let count = storage.cuts(seed, 300, |cut| {
             number += 1;
             // The content is judged up to the old size; the new part must be zero.
             if let Err(error) = judge(case, &history, &cut, number.is_multiple_of(10)) {
-                panic!("{kind:?}, seed 5, {}: {error}", cut.what);
+                panic!("{kind:?}, seed {seed}, {}: {error}", cut.what);
             }
             let mut disk = case.open(cut.image, false);
             if disk.size() != SIZE {

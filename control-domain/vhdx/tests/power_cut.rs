@@ -4,7 +4,7 @@
 mod disks;
 
 use disk::{Disk, DiskError, Raw};
-use disk_testing::{Cut, History, Image, Random, Volatile};
+use disk_testing::{Cut, History, Image, Random, Volatile, rounds};
 use disks::{Case, Request, judge, request};
 use std::path::PathBuf;
 use std::process::Command;
@@ -79,7 +79,13 @@ fn workload(case: Case, seed: u64, steps: usize, narrow: bool) -> (Volatile, His
     (storage, history)
 }
 
-fn cut_everywhere(case: Case, seed: u64, steps: usize, narrow: bool) {
+fn cut_everywhere(case: Case, first_seed: u64, steps: usize, narrow: bool) {
+    for seed in rounds(first_seed) {
+        cut_once(case, seed, steps, narrow);
+    }
+}
+
+fn cut_once(case: Case, seed: u64, steps: usize, narrow: bool) {
     let (storage, history) = workload(case, seed, steps, narrow);
     let qemu = Qemu::find();
     let mut number = 0_usize;
