@@ -28,6 +28,7 @@ pub const TOOLS: [Tool; 14] = [
     tool("qemu-img", "qemu-utils", "makes and checks guests' disks"),
     tool("qemu-io", "qemu-utils", "opens disks in bench disks"),
     tool("7z", "7zip", "reads guests' disks in tests"),
+    tool("vhdimount", "libvhdi-utils", "reads disks in tests"),
     tool(
         "e2fsck",
         "e2fsprogs",

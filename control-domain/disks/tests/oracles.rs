@@ -1,8 +1,9 @@
-//! The same files, read and written by qemu-img and 7-Zip. Skipped, saying so, where they are absent.
+//! The same files, read and written by qemu-img, 7-Zip and libvhdi. Skipped, saying so, where they are absent.
 //!
 //! Trusted: qemu-img for fixed and dynamic VHDs, and for VHDXs without parents (it checks them too);
-//! 7-Zip for all VHDs, and for chains of either. Not trusted: qemu-img ignores the parent of a
-//! differencing VHD without a word.
+//! 7-Zip for all VHDs, and for chains of either; libvhdi (by its vhdimount) for what each file of a chain
+//! reads as, in either format. Not trusted: qemu-img ignores the parent of a differencing VHD without a word;
+//! libvhdi replays no VHDX log, so it gets files that were closed.
 #![allow(clippy::unwrap_used)]
 
 mod folder;
@@ -241,5 +242,89 @@ fn qemu_checks_and_reads_our_vhdxs_and_converted_disks() {
             std::fs::read(folder.file("out.raw")).unwrap() == model,
             "{name}"
         );
+    }
+}
+
+/// What libvhdi reads the files of a chain as, the base first.
+fn libvhdi(folder: &Folder, name: &str) -> Option<Vec<Vec<u8>>> {
+    let at = folder.file("mounted");
+    std::fs::create_dir_all(&at).unwrap();
+    let output = Command::new("vhdimount")
+        .args([name, "mounted"])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    if !output.status.success() && !Path::new("/dev/fuse").exists() {
+        eprintln!("skipped: vhdimount needs /dev/fuse");
+        return None;
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "vhdimount {name}: {said}");
+    let mut files = Vec::new();
+    while let Ok(bytes) = std::fs::read(at.join(format!("vhdi{}", files.len() + 1))) {
+        files.push(bytes);
+    }
+    let ended = ["umount", "fusermount", "fusermount3"]
+        .iter()
+        .any(|program| {
+            let arguments: &[&str] = if *program == "umount" { &[] } else { &["-u"] };
+            let status = Command::new(program).args(arguments).arg(&at).status();
+            status.is_ok_and(|status| status.success())
+        });
+    assert!(ended, "{} can't be unmounted", at.display());
+    Some(files)
+}
+
+#[test]
+fn libvhdi_reads_our_disks_and_chains() {
+    if !tool("vhdimount") {
+        return;
+    }
+    let folder = Folder::new("libvhdi");
+    for (extension, kinds) in [
+        ("vhd", [NewKind::VhdFixed, NewKind::VhdDynamic]),
+        ("vhdx", [NewKind::VhdxFixed, NewKind::VhdxDynamic]),
+    ] {
+        let mut models = Vec::new();
+        for (kind, name) in kinds.into_iter().zip(["fixed", "base"]) {
+            let name = format!("{name}.{extension}");
+            create(&folder.file(&name), &NewDisk::new(kind, SIZE)).unwrap();
+            let model = fill(&folder.file(&name));
+            let Some(read) = libvhdi(&folder, &name) else {
+                return;
+            };
+            assert!(read.len() == 1 && read[0] == model, "{name}");
+            models = vec![model];
+        }
+        let mut parent = format!("base.{extension}");
+        for (number, name) in ["child", "top"].into_iter().enumerate() {
+            let name = format!("{name}.{extension}");
+            let path = folder.file(&parent);
+            let kind = match extension {
+                "vhd" => NewKind::VhdDifferencing { parent: path },
+                _ => NewKind::VhdxDifferencing { parent: path },
+            };
+            create(&folder.file(&name), &NewDisk::new(kind, SIZE)).unwrap();
+            let mut disk = open(&folder.file(&name), &OpenOptions::writable())
+                .unwrap()
+                .disk;
+            let mut model = models[number].clone();
+            // Within a block of the parent's, across one's end, and where nothing is.
+            for offset in [700, (2 << 20) - 1000, 30 << 20] {
+                let data = [0x70 + number as u8; 3000];
+                let offset = offset + number * 1000;
+                disk.write(offset as u64, &data).unwrap();
+                model[offset..offset + data.len()].copy_from_slice(&data);
+            }
+            disk.close().unwrap();
+            models.push(model);
+            parent = name;
+        }
+        let read = libvhdi(&folder, &parent).unwrap();
+        let order: Vec<_> = read
+            .iter()
+            .map(|bytes| models.iter().position(|m| m == bytes))
+            .collect();
+        assert_eq!(order, [Some(0), Some(1), Some(2)], "{parent}");
     }
 }
