@@ -45,6 +45,10 @@ impl Storage for Bounded {
         self.image.length()
     }
 
+    fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
+        self.image.punch(offset, length)
+    }
+
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         match length {
             0..=MOST_LENGTH => self.image.set_length(length),

@@ -47,10 +47,20 @@ impl Change {
                     data: data.into(),
                 })
                 .collect(),
-            other => vec![other.clone()],
+            Self::Punch { offset, length } => (*offset..offset + length)
+                .step_by(PUNCHED as usize)
+                .map(|piece| Self::Punch {
+                    offset: piece,
+                    length: PUNCHED.min(offset + length - piece),
+                })
+                .collect(),
+            Self::Length(_) => vec![self.clone()],
         }
     }
 }
+
+/// What of a hole reaches the disk by itself: a file system takes the room of a large one back in steps.
+const PUNCHED: u64 = 64 << 10;
 
 /// What was told between two flushes.
 #[derive(Clone, Debug, Default)]

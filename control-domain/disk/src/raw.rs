@@ -11,6 +11,8 @@ pub struct Raw<S> {
     storage: Checked<S>,
     size: u64,
     writable: bool,
+    /// Whether what the guest discards goes back to the host.
+    gives_room_back: bool,
 }
 
 impl<S: Storage> Raw<S> {
@@ -27,15 +29,20 @@ impl<S: Storage> Raw<S> {
                 "a raw disk must be a whole number of 512-byte sectors",
             ));
         }
-        Ok(Self::of_size(storage.0, size, writable))
+        Ok(Self {
+            gives_room_back: true,
+            ..Self::of_size(storage.0, size, writable)
+        })
     }
 
-    /// The first `size` bytes of a storage; what lies behind them is not the disk's.
+    /// The first `size` bytes of a storage, all of whose room stays taken whatever is discarded; what lies
+    /// behind them is not the disk's.
     pub fn of_size(storage: S, size: u64, writable: bool) -> Self {
         Self {
             storage: Checked(storage),
             size,
             writable,
+            gives_room_back: false,
         }
     }
 }
@@ -64,6 +71,17 @@ impl<S: Storage> Disk for Raw<S> {
         } else {
             Ok(())
         }
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
+        check_range_u64(self.size, offset, length)?;
+        if !self.writable {
+            return Err(DiskError::ReadOnly);
+        }
+        if self.gives_room_back {
+            self.storage.punch(offset, length);
+        }
+        Ok(())
     }
 
     fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {

@@ -1,6 +1,8 @@
 //! What a disk's bytes lie in.
 
 use crate::{DirectFile, DiskError};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -93,6 +95,16 @@ impl Storage for FileStorage {
         self.file.set_len(length)
     }
 
+    fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&*self.file, hole, offset, length) {
+            Ok(()) => Ok(true),
+            // Not every file system has holes.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn direct(&self) -> Option<Arc<dyn DirectFile>> {
         Some(self.file.clone())
     }
@@ -155,6 +167,11 @@ impl<S: Storage> Checked<S> {
             offset: 0,
             source,
         })
+    }
+
+    /// See [`Storage::punch`]. That it can't be done is no error: the room stays taken.
+    pub fn punch(&mut self, offset: u64, length: u64) -> bool {
+        length > 0 && matches!(self.0.punch(offset, length), Ok(true))
     }
 
     /// Cuts, or extends with zeros.

@@ -14,7 +14,8 @@
 //!
 //! So a bit is set, and a block is pointed to, only when its data is on the disk: no cut brings
 //! back what a sector held before it was written. A block that the guest discards leaves the table
-//! by step 3; only then is its place free for another one, zeroed before it is used.
+//! by step 3; only then is its place free for another one, zeroed before it is used. Where the file can have
+//! holes, it becomes one until then.
 //!
 //! [`Disk::close`] moves the footer back behind the last block: footer, flush, cut. What a power
 //! cut leaves between the last block and the footer is waste, zeroed before it is used again.

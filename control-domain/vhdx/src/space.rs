@@ -77,7 +77,7 @@ impl<S: Storage> Vhdx<S> {
 
     /// Makes a hole in the file, where that is possible.
     fn punch(&mut self, offset: u64, length: u64) -> bool {
-        matches!(self.image.file.0.punch(offset, length), Ok(true))
+        self.image.file.punch(offset, length)
     }
 
     /// Finds room that nothing points to: what was discarded earlier, or a cut left behind.

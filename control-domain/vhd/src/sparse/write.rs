@@ -92,7 +92,10 @@ impl<S: Storage> Sparse<S> {
     fn allocate(&mut self, block: usize) -> Result<u64, DiskError> {
         let place = match self.free.last().copied() {
             Some(place) => {
-                self.zero(place, place + self.block_bytes())?;
+                let length = self.block_bytes();
+                if !self.storage.punch(place, length) {
+                    self.zero(place, place + length)?;
+                }
                 place
             }
             None => self.place_at_end()?,
@@ -173,6 +176,11 @@ impl<S: Storage> Sparse<S> {
         self.storage.flush()?;
         self.bitmaps.written();
         self.bat.written();
+        for place in &self.freed {
+            // The table in the file does not point there any more.
+            self.storage
+                .punch(*place, self.bitmap_size + self.block_size);
+        }
         self.free.append(&mut self.freed);
         Ok(())
     }
