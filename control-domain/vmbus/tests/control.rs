@@ -299,6 +299,32 @@ fn openings_that_can_not_be_are_answered() {
     assert!(guest.reopen(&channel, 2), "and now it works");
 }
 
+/// Linux lets go of every channel, rescinded or not, when its bus driver is unloaded.
+#[test]
+fn channels_may_be_let_go_before_unload() {
+    let (guest, endpoint) = connected();
+    let second = guest.bus.add(Box::new(Plain(2)));
+    let offers = guest.offers();
+    let channel = guest.open(&offers[0], 2);
+    guest.close(&channel);
+    guest.tear_down(channel.number, channel.gpadl);
+    guest.open(&offers[1], 2);
+    for offer in &offers {
+        let released = message::ChannelBody {
+            channel: offer.channel,
+        };
+        guest.tell(kind::RELID_RELEASED, &released);
+    }
+    assert!(endpoint.open_channels().is_empty() && second.open_channels().is_empty());
+    guest.bus.remove(&guest.now(), &second);
+    assert!(guest.host.next_message().is_none(), "nothing to rescind");
+    guest.post(Message::bare(kind::UNLOAD).bytes()).unwrap();
+    assert!(guest.host.next_message().is_some());
+    assert!(guest.contact(5 << 16 | 3));
+    assert_eq!(guest.offers().len(), 1);
+    assert!(guest.host.take_reports().is_empty());
+}
+
 #[test]
 fn nothing_is_open_after_the_power_is_off() {
     let (guest, endpoint) = connected();

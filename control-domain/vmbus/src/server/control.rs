@@ -186,20 +186,23 @@ impl Server {
         Ok(effects)
     }
 
-    /// The guest has forgotten a rescinded channel: its number may be used again.
+    /// The guest has forgotten a channel, and its number may be used again: one that was rescinded,
+    /// or all of them just before UNLOAD, when Linux unloads its bus driver.
     fn released(&mut self, rest: &[u8]) -> Result<Vec<Effect>, Rejected> {
         let (request, _) =
             body::<message::ChannelBody>(rest).ok_or_else(|| short("RELID_RELEASED"))?;
         let channel = request.channel.get();
-        let phase = self.channels.get(&channel).map(|offered| offered.phase);
-        if phase != Some(Phase::Rescinded) {
-            return Err(format!(
-                "RELID_RELEASED of channel {channel} when {phase:?}"
-            ));
-        }
-        self.channels.remove(&channel);
+        let offered = self
+            .channels
+            .remove(&channel)
+            .ok_or_else(|| format!("RELID_RELEASED of channel {channel}, which is not offered"))?;
         self.gpadls.remove_channel(channel);
-        Ok(Vec::new())
+        for announced in &mut self.announced {
+            announced.channel.take_if(|number| *number == channel);
+        }
+        let open = matches!(offered.phase, Phase::Open | Phase::Opening);
+        let close = open.then_some(Effect::Close(channel, offered.place));
+        Ok(close.into_iter().collect())
     }
 
     fn modify(&mut self, rest: &[u8]) -> Result<Vec<Effect>, Rejected> {
