@@ -5,7 +5,6 @@ mod ports;
 
 use crate::acpi;
 use crate::acpi_pm::AcpiPm;
-use crate::block::BlockBackend;
 use crate::bus::{ByteSink, Context, GuestMemory, Outputs, VideoMemory};
 use crate::cmos;
 use crate::debug_port::DebugPort;
@@ -13,7 +12,7 @@ use crate::dma::Dma;
 use crate::floppy::{Diskette, Floppy};
 use crate::fw_cfg::{self, FwCfg};
 use crate::i8042::I8042;
-use crate::ide::Ide;
+use crate::ide::{Disc, Drive, Ide};
 use crate::interrupts::Interrupts;
 use crate::layout::{self, MemorySize, Region};
 use crate::pci::{Effects, Pci};
@@ -48,7 +47,7 @@ pub struct Config {
     /// Where the log of the BIOS goes.
     pub bios_log: Option<Box<dyn ByteSink>>,
     /// Primary master and slave, secondary master and slave.
-    pub disks: [Option<Box<dyn BlockBackend>>; 4],
+    pub drives: [Option<Drive>; 4],
     /// What lies in the floppy drive, which every machine has.
     pub diskette: Option<Diskette>,
     /// Show the host bridge as Hyper-V's once the BIOS is through. No guest of today needs it.
@@ -90,10 +89,10 @@ impl Chipset {
     pub fn new(config: Config) -> Self {
         let memory_size = MemorySize::of(config.memory_bytes);
         let mut rtc = Rtc::new(config.utc_seconds);
-        let sizes = config
-            .disks
-            .each_ref()
-            .map(|disk| disk.as_ref().map(|disk| disk.size_sectors()));
+        let sizes = config.drives.each_ref().map(|drive| match drive {
+            Some(Drive::Disk(disk)) => Some(disk.size_sectors()),
+            Some(Drive::Dvd(_)) | None => None,
+        });
         cmos::store(&mut rtc, memory_size, config.processor_count, &sizes);
         let video_bytes = config.video_memory.size();
         let [com1, com2] = config.serial;
@@ -121,7 +120,7 @@ impl Chipset {
             pci: Pci::new(video_bytes, config.identity_flip),
             acpi_pm: AcpiPm::default(),
             smbus: SmBus::default(),
-            ide: Ide::new(config.disks),
+            ide: Ide::new(config.drives),
             dma: Dma::default(),
             floppy: Floppy::new(config.diskette),
             vga: Vga::new(config.video_memory),
@@ -262,6 +261,19 @@ impl Chipset {
     /// Puts another diskette into the floppy drive, or none. Answers what lay in it.
     pub fn insert_diskette(&mut self, diskette: Option<Diskette>) -> Option<Diskette> {
         self.floppy.insert(diskette)
+    }
+
+    /// Puts another disc into the DVD drive at `place`, 0 to 3 as in [`Config::drives`], or none.
+    /// Answers what was in it.
+    ///
+    /// # Errors
+    /// The disc, if no DVD drive is there.
+    pub fn insert_disc(
+        &mut self,
+        place: usize,
+        disc: Option<Disc>,
+    ) -> Result<Option<Disc>, Option<Disc>> {
+        self.ide.insert_disc(place, disc)
     }
 
     /// The video adapter, to see what is on the screen.

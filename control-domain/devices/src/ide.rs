@@ -9,13 +9,17 @@
 mod bus_master;
 mod channel;
 mod disk;
+mod drive;
+mod dvd;
 mod identify;
 
-use crate::block::BlockBackend;
 use crate::bus::Context;
 use bus_master::BusMaster;
 use channel::Channel;
 use disk::Disk;
+use drive::Device;
+pub use drive::{Disc, Drive};
+use dvd::DvdDrive;
 
 const IRQS: [u8; 2] = [14, 15];
 /// First command block port of each channel; its control port is 206h above.
@@ -30,15 +34,35 @@ pub struct Ide {
 }
 
 impl Ide {
-    /// A controller with these disks: primary master and slave, secondary master and slave.
-    pub fn new(disks: [Option<Box<dyn BlockBackend>>; 4]) -> Self {
+    /// A controller with these drives: primary master and slave, secondary master and slave.
+    pub fn new(drives: [Option<Drive>; 4]) -> Self {
         let mut ide = Ide::default();
-        for (i, backend) in disks.into_iter().enumerate() {
+        for (i, drive) in drives.into_iter().enumerate() {
             let serial = format!("{:020}", i + 1);
-            ide.channels[i / 2].set_disk(i % 2, backend.map(|backend| Disk::new(backend, serial)));
+            let device = drive.map(|drive| match drive {
+                Drive::Disk(backend) => Device::Disk(Disk::new(backend, serial)),
+                Drive::Dvd(medium) => Device::Dvd(DvdDrive::new(medium, serial)),
+            });
+            ide.channels[i / 2].set_device(i % 2, device);
         }
         ide.reset_devices();
         ide
+    }
+
+    /// Puts another disc into the DVD drive at `place`, 0 to 3, or none. Answers what was in it.
+    ///
+    /// # Errors
+    /// The disc, if no DVD drive is there.
+    pub fn insert_disc(
+        &mut self,
+        place: usize,
+        disc: Option<Disc>,
+    ) -> Result<Option<Disc>, Option<Disc>> {
+        let channel = self.channels.get_mut(place / 2);
+        match channel.and_then(|channel| channel.device(place % 2)) {
+            Some(Device::Dvd(drive)) => Ok(drive.insert(disc)),
+            Some(Device::Disk(_)) | None => Err(disc),
+        }
     }
 
     /// A reset of the machine.
@@ -138,6 +162,12 @@ impl Ide {
         {
             let result = master.transfer(transfer, unit.selected_disk(), context.memory);
             unit.finish_dma(result);
+        }
+        if master.active()
+            && let Some(data) = unit.packet_data()
+        {
+            let result = master.give(data, context.memory);
+            unit.finish_packet_dma(result);
         }
         self.signal(channel, context);
     }

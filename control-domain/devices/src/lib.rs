@@ -45,5 +45,6 @@ pub use block::{BlockBackend, BlockError};
 pub use bus::{ByteSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
 pub use chipset::{Chipset, Config};
 pub use floppy::Diskette;
+pub use ide::{Disc, Drive};
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
 pub use vga::Vga;

@@ -19,7 +19,7 @@ impl Bench {
             video_memory: Box::new(vec![0; 16 << 20]),
             serial: [None, None],
             bios_log: None,
-            disks: [None, None, None, None],
+            drives: [None, None, None, None],
             diskette: None,
             identity_flip: false,
         };

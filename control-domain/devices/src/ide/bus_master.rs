@@ -100,14 +100,35 @@ impl BusMaster {
         if transfer.write == (self.command & TO_MEMORY != 0) {
             return Outcome::Short;
         }
-        let mut pieces = Pieces {
+        let mut pieces = self.pieces(memory);
+        let outcome = move_sectors(transfer, disk, &mut pieces);
+        self.end(outcome, &pieces)
+    }
+
+    /// Moves `data`, the answer to a PACKET command, to the memory that the table names.
+    pub fn give(&mut self, data: &mut [u8], memory: &dyn GuestMemory) -> Outcome {
+        if self.command & TO_MEMORY == 0 {
+            return Outcome::Short;
+        }
+        let mut pieces = self.pieces(memory);
+        let outcome = match pieces.move_bytes(data, false) {
+            Ok(()) => Outcome::Done,
+            Err(outcome) => outcome,
+        };
+        self.end(outcome, &pieces)
+    }
+
+    fn pieces<'a>(&self, memory: &'a dyn GuestMemory) -> Pieces<'a> {
+        Pieces {
             memory,
             next: self.table.into(),
             base: self.table.into(),
             piece: (0, 0),
             last: false,
-        };
-        let outcome = move_data(transfer, disk, memory, &mut pieces);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, pieces: &Pieces<'_>) -> Outcome {
         match outcome {
             Outcome::Done => {
                 // Still active if the table has more to offer.
@@ -125,12 +146,7 @@ impl BusMaster {
     }
 }
 
-fn move_data(
-    transfer: Dma,
-    disk: &mut Disk,
-    memory: &dyn GuestMemory,
-    pieces: &mut Pieces<'_>,
-) -> Outcome {
+fn move_sectors(transfer: Dma, disk: &mut Disk, pieces: &mut Pieces<'_>) -> Outcome {
     let mut buffer = vec![0; CHUNK_BYTES.min(transfer.count as usize * SECTOR_BYTES)];
     let mut lba = transfer.lba;
     let mut left = u64::from(transfer.count);
@@ -140,23 +156,8 @@ fn move_data(
         if !transfer.write && disk.backend.read(lba, chunk).is_err() {
             return Outcome::DiskError(lba);
         }
-        let mut done = 0;
-        while done < chunk.len() {
-            let (gpa, length) = match pieces.take(chunk.len() - done) {
-                Ok(Some(piece)) => piece,
-                Ok(None) => return Outcome::Short,
-                Err(()) => return Outcome::MemoryError,
-            };
-            let part = &mut chunk[done..done + length];
-            let result = if transfer.write {
-                memory.read(gpa, part)
-            } else {
-                memory.write(gpa, part)
-            };
-            if result.is_err() {
-                return Outcome::MemoryError;
-            }
-            done += length;
+        if let Err(outcome) = pieces.move_bytes(chunk, transfer.write) {
+            return outcome;
         }
         if transfer.write && disk.write(lba, chunk).is_err() {
             return Outcome::DiskError(lba);
@@ -178,6 +179,27 @@ struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
+    /// Moves all of `data`, from memory or to it.
+    fn move_bytes(&mut self, data: &mut [u8], from_memory: bool) -> Result<(), Outcome> {
+        let mut done = 0;
+        while done < data.len() {
+            let (gpa, length) = match self.take(data.len() - done) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Err(Outcome::Short),
+                Err(()) => return Err(Outcome::MemoryError),
+            };
+            let part = &mut data[done..done + length];
+            let result = if from_memory {
+                self.memory.read(gpa, part)
+            } else {
+                self.memory.write(gpa, part)
+            };
+            result.map_err(|_| Outcome::MemoryError)?;
+            done += length;
+        }
+        Ok(())
+    }
+
     /// At most `limit` bytes of contiguous memory; `None` at the end of the table.
     fn take(&mut self, limit: usize) -> Result<Option<(u64, usize)>, ()> {
         if self.piece.1 == 0 {

@@ -1,11 +1,14 @@
-//! One cable: two positions for disks, the task file, programmed I/O.
+//! One cable: two positions for drives, the task file, programmed I/O.
 //!
 //! Source: ATA/ATAPI-7 (T13/1532D) volumes 1 and 2.
 
 mod command;
+mod packet;
 
 use super::bus_master::Outcome;
 use super::disk::{Disk, Geometry, SECTOR_BYTES};
+use super::drive::Device;
+use packet::Packet;
 
 const STATUS_BUSY: u8 = 0x80;
 const STATUS_READY: u8 = 0x40;
@@ -48,6 +51,22 @@ struct TaskFile {
     lba: [[u8; 3]; 2],
 }
 
+impl TaskFile {
+    /// Writes register 1 to 5.
+    fn write(&mut self, register: u8, value: u8) {
+        let push = |pair: &mut [u8; 2]| *pair = [value, pair[0]];
+        match register {
+            1 => push(&mut self.features),
+            2 => push(&mut self.count),
+            _ => {
+                let i = usize::from(register.saturating_sub(3)).min(2);
+                self.lba[1][i] = self.lba[0][i];
+                self.lba[0][i] = value;
+            }
+        }
+    }
+}
+
 /// Sectors that move through the data register.
 #[derive(Clone, Copy, Debug)]
 struct Pio {
@@ -59,12 +78,11 @@ struct Pio {
     block: u32,
 }
 
-/// The channel. Registers are written in both devices at once and read from the selected one;
-/// since only the selected one executes commands, one copy of them serves.
+/// The channel. Registers are written in both devices at once and read from the selected one.
 #[derive(Default)]
 pub struct Channel {
-    disks: [Option<Disk>; 2],
-    task: TaskFile,
+    devices: [Option<Device>; 2],
+    tasks: [TaskFile; 2],
     device: u8,
     control: u8,
     status: [u8; 2],
@@ -75,32 +93,49 @@ pub struct Channel {
     buffer: Vec<u8>,
     position: usize,
     dma: Option<Dma>,
+    packet: Option<Packet>,
 }
 
 impl Channel {
-    /// Plugs a disk into position 0 or 1.
-    pub fn set_disk(&mut self, unit: usize, disk: Option<Disk>) {
-        self.disks[unit & 1] = disk;
+    /// Plugs a drive into position 0 or 1.
+    pub fn set_device(&mut self, unit: usize, device: Option<Device>) {
+        self.devices[unit & 1] = device;
+    }
+
+    /// The drive in position 0 or 1.
+    pub fn device(&mut self, unit: usize) -> Option<&mut Device> {
+        self.devices[unit & 1].as_mut()
     }
 
     fn unit(&self) -> usize {
         usize::from(self.device & DEVICE_SLAVE != 0)
     }
 
-    /// The disk that commands go to.
+    /// The disk that commands go to, if it is one.
     pub fn selected_disk(&mut self) -> Option<&mut Disk> {
+        match self.device(self.unit()) {
+            Some(Device::Disk(disk)) => Some(disk),
+            Some(Device::Dvd(_)) | None => None,
+        }
+    }
+
+    /// Registers of the selected device.
+    fn task(&mut self) -> &mut TaskFile {
         let unit = self.unit();
-        self.disks[unit].as_mut()
+        &mut self.tasks[unit]
     }
 
     fn empty(&self) -> bool {
-        self.disks.iter().all(Option::is_none)
+        self.devices.iter().all(Option::is_none)
     }
 
     /// Power-on or hardware reset.
     pub fn reset(&mut self) {
-        for disk in self.disks.iter_mut().flatten() {
-            disk.geometry = Geometry::default_for(disk.size_sectors);
+        for device in self.devices.iter_mut().flatten() {
+            match device {
+                Device::Disk(disk) => disk.geometry = Geometry::default_for(disk.size_sectors),
+                Device::Dvd(drive) => drive.reset(),
+            }
         }
         self.control = 0;
         self.device = 0;
@@ -110,23 +145,35 @@ impl Channel {
         self.sign();
     }
 
-    /// The signature of an ATA device and the result of its diagnostics.
+    /// Signatures, and the result of diagnostics.
     fn sign(&mut self) {
-        self.task = TaskFile {
-            count: [1, 0],
-            lba: [[1, 0, 0], [0; 3]],
-            ..TaskFile::default()
-        };
         self.device &= DEVICE_SLAVE;
         for unit in 0..2 {
-            self.status[unit] = if self.disks[unit].is_some() { IDLE } else { 0 };
+            self.sign_unit(unit);
             self.error[unit] = DIAGNOSTIC_PASSED;
         }
+    }
+
+    /// The signature by which software tells what a device is (ATA/ATAPI-7 volume 1 §5.15).
+    fn sign_unit(&mut self, unit: usize) {
+        let (status, cylinder) = match self.devices[unit] {
+            Some(Device::Disk(_)) => (IDLE, [0, 0]),
+            // Not ready until its first command.
+            Some(Device::Dvd(_)) => (0, [0x14, 0xeb]),
+            None => (0, [0, 0]),
+        };
+        self.status[unit] = status;
+        self.tasks[unit] = TaskFile {
+            count: [1, 0],
+            lba: [[1, cylinder[0], cylinder[1]], [0; 3]],
+            ..TaskFile::default()
+        };
     }
 
     fn end_transfer(&mut self) {
         self.pio = None;
         self.dma = None;
+        self.packet = None;
         self.buffer.clear();
         self.position = 0;
     }
@@ -163,8 +210,8 @@ impl Channel {
         let age = usize::from(self.control & CONTROL_PREVIOUS != 0);
         match register {
             1 => self.error[self.unit()],
-            2 => self.task.count[age],
-            3..=5 => self.task.lba[age][usize::from(register - 3)],
+            2 => self.task().count[age],
+            3..=5 => self.task().lba[age][usize::from(register - 3)],
             6 => self.device | 0xa0,
             _ => {
                 self.interrupt = false;
@@ -179,17 +226,13 @@ impl Channel {
             return;
         }
         self.control &= !CONTROL_PREVIOUS;
-        let push = |pair: &mut [u8; 2]| *pair = [value, pair[0]];
         match register {
-            1 => push(&mut self.task.features),
-            2 => push(&mut self.task.count),
-            3..=5 => {
-                let i = usize::from(register - 3);
-                self.task.lba[1][i] = self.task.lba[0][i];
-                self.task.lba[0][i] = value;
-            }
             6 => self.device = value,
-            _ => self.command(value),
+            7 => self.command(value),
+            _ => self
+                .tasks
+                .iter_mut()
+                .for_each(|task| task.write(register, value)),
         }
     }
 
@@ -210,6 +253,9 @@ impl Channel {
     /// Reads the data register into `word`. Answers whether the transfer moved on to a new block
     /// or its end, that is, whether the interrupt may have changed.
     pub fn read_data(&mut self, word: &mut [u8]) -> bool {
+        if self.packet.is_some() {
+            return self.read_packet_data(word);
+        }
         let reading = self.pio.is_some_and(|pio| !pio.write);
         if !reading {
             word.fill(0xff);
@@ -228,6 +274,9 @@ impl Channel {
 
     /// Writes `word` to the data register.
     pub fn write_data(&mut self, word: &[u8]) {
+        if self.packet.is_some() {
+            return self.write_packet_data(word);
+        }
         if !self.pio.is_some_and(|pio| pio.write) {
             return;
         }
@@ -243,14 +292,16 @@ impl Channel {
     /// Fetches the next block of a read, or ends it.
     fn fill(&mut self) {
         let unit = self.unit();
-        let (Some(pio), Some(disk)) = (self.pio.as_mut(), self.disks[unit].as_mut()) else {
-            return;
-        };
-        if pio.left == 0 {
+        if self.pio.is_some_and(|pio| pio.left == 0) {
             self.end_transfer();
             self.status[unit] = IDLE;
             return;
         }
+        let (Some(pio), Some(Device::Disk(disk))) =
+            (self.pio.as_mut(), self.devices[unit].as_mut())
+        else {
+            return;
+        };
         let sectors = pio.left.min(pio.block);
         self.buffer.resize(sectors as usize * SECTOR_BYTES, 0);
         self.position = 0;
@@ -279,7 +330,9 @@ impl Channel {
     /// Stores a block of a write that is complete.
     fn drain(&mut self) {
         let unit = self.unit();
-        let (Some(pio), Some(disk)) = (self.pio.as_mut(), self.disks[unit].as_mut()) else {
+        let (Some(pio), Some(Device::Disk(disk))) =
+            (self.pio.as_mut(), self.devices[unit].as_mut())
+        else {
             return;
         };
         let sectors = (self.buffer.len() / SECTOR_BYTES) as u32;
@@ -331,7 +384,7 @@ impl Channel {
         self.error[unit] = error;
         if let Some(lba) = lba {
             let [a, b, c, d, e, f, ..] = lba.to_le_bytes();
-            self.task.lba = [[a, b, c], [d, e, f]];
+            self.task().lba = [[a, b, c], [d, e, f]];
         }
         self.raise();
     }

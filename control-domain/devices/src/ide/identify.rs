@@ -1,10 +1,11 @@
-//! The answer to IDENTIFY DEVICE.
+//! The answers to IDENTIFY DEVICE and IDENTIFY PACKET DEVICE.
 //!
-//! Source: ATA/ATAPI-7 (T13/1532D) volume 1 §6.17.
+//! Source: ATA/ATAPI-7 (T13/1532D) volume 1 §6.17, §6.18.
 
 use super::disk::{Disk, LBA28_SECTORS, MAX_MULTIPLE, SECTOR_BYTES};
 
 const MODEL: &str = "Virtual HD";
+const DVD_MODEL: &str = "Virtual CD";
 const REVISION: &str = "1.1.0";
 /// Largest capacity that words 60 and 61 can say.
 const MAX_LBA28: u64 = LBA28_SECTORS - 1;
@@ -41,12 +42,7 @@ pub fn identify(disk: &Disk, unit: usize, has_slave: bool) -> [u8; SECTOR_BYTES]
     };
     let lba28 = disk.size_sectors.min(MAX_LBA28) as u32;
     (words[60], words[61]) = (lba28 as u16, (lba28 >> 16) as u16);
-    words[63] = 0x07 | selected(disk, 0x20) << 8;
-    // PIO 3 and 4, with their cycle times in nanoseconds.
-    words[64] = 3;
-    words[65..69].fill(120);
-    // ATA/ATAPI-4 to 7.
-    words[80] = 0x00f0;
+    modes(&mut words, disk.transfer_mode);
     // Write cache; NOP is not there. 48-bit addresses, FLUSH CACHE and FLUSH CACHE EXT.
     words[82] = 0x0020;
     words[83] = 0x4000 | 1 << 13 | 1 << 12 | 1 << 10;
@@ -54,19 +50,64 @@ pub fn identify(disk: &Disk, unit: usize, has_slave: bool) -> [u8; SECTOR_BYTES]
     words[85] = u16::from(disk.write_cache) << 5;
     words[86] = 1 << 13 | 1 << 12 | 1 << 10;
     words[87] = 0x4000;
-    // Ultra DMA 0 to 5; the controller goes up to 2.
-    words[88] = 0x3f | selected(disk, 0x40) << 8;
-    words[93] = match (unit, has_slave) {
-        // 80-wire cable; who answered at reset, and that device 0 answers for a device 1 that is
-        // not there.
-        (0, false) => 0x604b,
-        (0, true) => 0x602b,
-        _ => 0x6b00,
-    };
+    words[93] = hardware_reset(unit, has_slave);
     for (word, shift) in words[100..104].iter_mut().zip([0, 16, 32, 48]) {
         *word = (disk.size_sectors >> shift) as u16;
     }
+    finish(words)
+}
 
+/// Describes a DVD drive with this transfer mode.
+pub fn identify_packet(
+    serial: &str,
+    transfer_mode: u8,
+    unit: usize,
+    has_slave: bool,
+) -> [u8; SECTOR_BYTES] {
+    let mut words = [0u16; 256];
+    // A packet device of type 5, removable, that asks for its 12 bytes at once, without interrupt.
+    words[0] = 0x85c0;
+    text(&mut words[10..20], serial);
+    text(&mut words[23..27], REVISION);
+    text(&mut words[27..47], DVD_MODEL);
+    // IORDY may be disabled, IORDY, LBA, DMA.
+    words[49] = 0x0f00;
+    words[50] = 0x4000;
+    // Words 64 to 70 and 88 are valid.
+    words[53] = 6;
+    modes(&mut words, transfer_mode);
+    // PACKET and DEVICE RESET.
+    words[82] = 1 << 4 | 1 << 9;
+    words[83] = 0x4000;
+    words[84] = 0x4000;
+    words[85] = words[82];
+    words[87] = 0x4000;
+    words[93] = hardware_reset(unit, has_slave);
+    finish(words)
+}
+
+/// Versions of the standard, and modes of transfer.
+fn modes(words: &mut [u16; 256], transfer_mode: u8) {
+    words[63] = 0x07 | selected(transfer_mode, 0x20) << 8;
+    // PIO 3 and 4, with their cycle times in nanoseconds.
+    words[64] = 3;
+    words[65..69].fill(120);
+    // ATA/ATAPI-4 to 7.
+    words[80] = 0x00f0;
+    // Ultra DMA 0 to 5; the controller goes up to 2.
+    words[88] = 0x3f | selected(transfer_mode, 0x40) << 8;
+}
+
+/// 80-wire cable; who answered at reset, and that device 0 answers for a device 1 that is not there.
+fn hardware_reset(unit: usize, has_slave: bool) -> u16 {
+    match (unit, has_slave) {
+        (0, false) => 0x604b,
+        (0, true) => 0x602b,
+        _ => 0x6b00,
+    }
+}
+
+fn finish(words: [u16; 256]) -> [u8; SECTOR_BYTES] {
     let mut bytes = [0; SECTOR_BYTES];
     for (pair, word) in bytes.chunks_exact_mut(2).zip(words) {
         pair.copy_from_slice(&word.to_le_bytes());
@@ -79,9 +120,9 @@ pub fn identify(disk: &Disk, unit: usize, has_slave: bool) -> [u8; SECTOR_BYTES]
 }
 
 /// The bit of the selected transfer mode, if it is of this type.
-fn selected(disk: &Disk, kind: u8) -> u16 {
-    if disk.transfer_mode & 0xf8 == kind {
-        1 << (disk.transfer_mode & 7)
+fn selected(transfer_mode: u8, kind: u8) -> u16 {
+    if transfer_mode & 0xf8 == kind {
+        1 << (transfer_mode & 7)
     } else {
         0
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::block::BlockError;
+use crate::block::{BlockBackend, BlockError};
 use crate::bus::GuestMemory;
 use crate::interrupts::Interrupts;
 use crate::test_memory::Ram;
@@ -69,7 +69,7 @@ impl Bench {
     fn new() -> Self {
         let medium = Medium::new();
         let disks = [
-            Some(Box::new(medium.clone()) as Box<dyn BlockBackend>),
+            Some(Drive::Disk(Box::new(medium.clone()))),
             None,
             None,
             None,

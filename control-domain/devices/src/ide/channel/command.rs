@@ -6,17 +6,20 @@ use super::{
     Channel, DEVICE_LBA, Dma, ERROR_ABORTED, ERROR_NOT_FOUND, ERROR_UNCORRECTABLE, IDLE, Pio,
     STATUS_DATA_REQUEST,
 };
-use crate::ide::disk::{Disk, Geometry, LBA28_SECTORS, MAX_MULTIPLE};
+use crate::ide::disk::{Geometry, LBA28_SECTORS, MAX_MULTIPLE};
 use crate::ide::identify::identify;
 
 impl Channel {
     pub(super) fn command(&mut self, command: u8) {
         // A device that is not there takes none; only the diagnostics go to both.
-        if self.selected_disk().is_none() && command != 0x90 {
+        if self.devices[self.unit()].is_none() && command != 0x90 {
             return;
         }
         self.interrupt = false;
         self.end_transfer();
+        if self.selected_disk().is_none() && command != 0x90 {
+            return self.packet_device_command(command);
+        }
         match command {
             // READ SECTOR(S), READ MULTIPLE, and the same with 48-bit addresses.
             0x20 | 0x21 => self.start_pio(false, false, false),
@@ -46,7 +49,7 @@ impl Channel {
             0xe0..=0xe3 | 0xe6 | 0x94..=0x97 | 0x99 => self.succeed(),
             // CHECK POWER MODE: active.
             0xe5 | 0x98 => {
-                self.task.count[0] = 0xff;
+                self.task().count[0] = 0xff;
                 self.succeed();
             }
             // FLUSH CACHE, FLUSH CACHE EXT.
@@ -59,7 +62,7 @@ impl Channel {
 
     /// First sector and number of sectors of a command, or `None` where the address does not exist.
     fn address(&mut self, wide: bool) -> Option<(u64, u32)> {
-        let task = self.task;
+        let task = *self.task();
         let lba_mode = self.device & DEVICE_LBA != 0;
         let device = u64::from(self.device & 0x0f);
         let disk = self.selected_disk()?;
@@ -135,7 +138,7 @@ impl Channel {
     }
 
     fn initialize_parameters(&mut self) {
-        let (heads, sectors) = ((self.device & 0x0f) + 1, self.task.count[0]);
+        let (heads, sectors) = ((self.device & 0x0f) + 1, self.task().count[0]);
         let Some(disk) = self.selected_disk() else {
             return;
         };
@@ -153,7 +156,7 @@ impl Channel {
     }
 
     fn set_multiple(&mut self) {
-        let count = self.task.count[0];
+        let count = self.task().count[0];
         let Some(disk) = self.selected_disk() else {
             return;
         };
@@ -175,11 +178,17 @@ impl Channel {
     }
 
     fn identify_device(&mut self) {
-        let (unit, has_slave) = (self.unit(), self.disks[1].is_some());
+        let (unit, has_slave) = (self.unit(), self.devices[1].is_some());
         let Some(disk) = self.selected_disk() else {
             return;
         };
         let answer = identify(disk, unit, has_slave);
+        self.tell(&answer);
+    }
+
+    /// One block for the host that is not of the medium.
+    pub(super) fn tell(&mut self, answer: &[u8]) {
+        let unit = self.unit();
         self.error[unit] = 0;
         self.status[unit] = IDLE | STATUS_DATA_REQUEST;
         self.buffer.extend(answer);
@@ -193,7 +202,7 @@ impl Channel {
     }
 
     fn set_features(&mut self) {
-        let (feature, count) = (self.task.features[0], self.task.count[0]);
+        let (feature, count) = (self.task().features[0], self.task().count[0]);
         let Some(disk) = self.selected_disk() else {
             return;
         };
@@ -207,7 +216,7 @@ impl Channel {
                 disk.write_cache = false;
                 disk.backend.flush().is_ok()
             }
-            0x03 => set_transfer_mode(disk, count),
+            0x03 => set_transfer_mode(&mut disk.transfer_mode, count),
             // Read look-ahead, and what survives a software reset: no difference here.
             0x55 | 0xaa | 0x66 | 0xcc => true,
             _ => false,
@@ -221,10 +230,10 @@ impl Channel {
 }
 
 /// PIO up to mode 4, multiword DMA up to 2, Ultra DMA up to 5.
-fn set_transfer_mode(disk: &mut Disk, mode: u8) -> bool {
+pub(super) fn set_transfer_mode(current: &mut u8, mode: u8) -> bool {
     match mode {
         0x00 | 0x01 | 0x08..=0x0c => {}
-        0x20..=0x22 | 0x40..=0x45 => disk.transfer_mode = mode,
+        0x20..=0x22 | 0x40..=0x45 => *current = mode,
         _ => return false,
     }
     true
