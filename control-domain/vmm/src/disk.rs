@@ -27,8 +27,6 @@ impl MachineDisk {
     /// # Errors
     /// One sentence with the file's name.
     pub fn open(folder: &Path, path: &Path, format: DiskFormat) -> Result<(Self, String), String> {
-        let name = path.display().to_string();
-        let path = folder.join(path);
         let options = OpenOptions {
             format: match format {
                 DiskFormat::Detect => None,
@@ -36,7 +34,29 @@ impl MachineDisk {
             },
             ..OpenOptions::writable()
         };
-        let opened = disks::open(&path, &options).map_err(|error| error.to_string())?;
+        Self::open_with(folder, path, &options)
+    }
+
+    /// Opens the image of a disc, to read alone.
+    ///
+    /// # Errors
+    /// One sentence with the file's name.
+    pub fn open_disc(folder: &Path, path: &Path) -> Result<(Self, String), String> {
+        let options = OpenOptions {
+            format: Some(Format::Raw),
+            ..OpenOptions::default()
+        };
+        Self::open_with(folder, path, &options)
+    }
+
+    fn open_with(
+        folder: &Path,
+        path: &Path,
+        options: &OpenOptions,
+    ) -> Result<(Self, String), String> {
+        let name = path.display().to_string();
+        let path = folder.join(path);
+        let opened = disks::open(&path, options).map_err(|error| error.to_string())?;
         let sector = opened.disk.logical_sector_size();
         if u64::from(sector) != SECTOR_SIZE {
             return Err(format!(

@@ -37,6 +37,9 @@ pub struct MachineFile {
     /// Disks, at most one at each place.
     #[serde(default)]
     pub disks: Vec<DiskEntry>,
+    /// DVD drives, at places that no disk has.
+    #[serde(default)]
+    pub dvds: Vec<DvdEntry>,
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
     /// machine's folder.
     pub floppy: Option<PathBuf>,
@@ -62,6 +65,18 @@ pub struct DiskEntry {
     /// How to take the file.
     #[serde(default)]
     pub format: DiskFormat,
+}
+
+/// A DVD drive of a machine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DvdEntry {
+    /// What it is attached to.
+    pub controller: Controller,
+    /// As a disk's; Hyper-V puts the first drive at 2.
+    pub location: usize,
+    /// The image of the disc in it (.iso), if there is one; relative to the machine's folder.
+    pub path: Option<PathBuf>,
 }
 
 /// What the person's terminal is connected to.
@@ -142,10 +157,11 @@ impl MachineFile {
             ));
         }
         let mut taken = [false; 4];
-        for disk in &self.disks {
-            match taken.get_mut(disk.location) {
-                None => return Err(format!("disk location {}: IDE has 0 to 3", disk.location)),
-                Some(true) => return Err(format!("two disks at IDE location {}", disk.location)),
+        let disks = self.disks.iter().map(|disk| disk.location);
+        for location in disks.chain(self.dvds.iter().map(|dvd| dvd.location)) {
+            match taken.get_mut(location) {
+                None => return Err(format!("drive location {location}: IDE has 0 to 3")),
+                Some(true) => return Err(format!("two drives at IDE location {location}")),
                 Some(place) => *place = true,
             }
         }
@@ -177,7 +193,12 @@ mod tests {
             ("processors: 2", "processors: 65", "1 to 64"),
             ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
             ("location: 3", "location: 4", "0 to 3"),
-            ("location: 3", "location: 0", "two disks"),
+            ("location: 3", "location: 0", "two drives"),
+            (
+                "disks:",
+                "dvds: [{controller: ide, location: 3}]\ndisks:",
+                "two drives",
+            ),
             ("name: x", "nam: x", "nam"),
             (
                 "controller: ide, location: 0",

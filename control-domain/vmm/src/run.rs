@@ -13,7 +13,7 @@ use crate::terminal;
 use crate::video::PoolVideoMemory;
 use crate::vmbus_device::Services;
 use crate::vmbus_host::Vmbus;
-use devices::{BlockBackend, ByteSink, Chipset, Config, Diskette, LOW_MEMORY_LIMIT};
+use devices::{ByteSink, Chipset, Config, Disc, Diskette, Drive, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -145,7 +145,7 @@ fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<
 /// What the machine reads and writes.
 #[derive(Default)]
 struct Media {
-    disks: [Option<Box<dyn BlockBackend>>; 4],
+    drives: [Option<Drive>; 4],
     diskette: Option<Diskette>,
 }
 
@@ -155,8 +155,17 @@ fn open_media(file: &MachineFile, folder: &Path) -> Result<(Media, Vec<String>),
     let mut about = Vec::new();
     for entry in &file.disks {
         let (disk, words) = MachineDisk::open(folder, &entry.path, entry.format)?;
-        media.disks[entry.location] = Some(Box::new(disk));
+        media.drives[entry.location] = Some(Drive::Disk(Box::new(disk)));
         about.push(words);
+    }
+    for entry in &file.dvds {
+        let mut disc = None;
+        if let Some(path) = &entry.path {
+            let (image, words) = MachineDisk::open_disc(folder, path)?;
+            disc = Some(Box::new(image) as Disc);
+            about.push(words);
+        }
+        media.drives[entry.location] = Some(Drive::Dvd(disc));
     }
     if let Some(path) = &file.floppy {
         let (image, words) = MachineDisk::open(folder, path, DiskFormat::Raw)?;
@@ -203,7 +212,7 @@ fn chipset(
         }),
         serial: [serial, None],
         bios_log,
-        disks: media.disks,
+        drives: media.drives,
         diskette: media.diskette,
         identity_flip: false,
     })
