@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// All that any command needs beside Rust.
-pub const TOOLS: [Tool; 14] = [
+pub const TOOLS: [Tool; 15] = [
     tool("apt-get", "apt", "fetches distribution packages"),
     tool("dpkg-deb", "dpkg", "unpacks distribution packages"),
     tool("cc", "gcc", "links xtask itself"),
