@@ -12,6 +12,16 @@ pub fn option<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
         .next_back()
 }
 
+/// Whether the kernel guards against what others could learn by timing: its own option
+/// `mitigations`, whose last value counts.
+pub fn mitigations(command_line: &str) -> bool {
+    command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("mitigations="))
+        .next_back()
+        != Some("off")
+}
+
 /// The text of a `.cmdline` section: up to the first NUL, line ends and blanks trimmed.
 pub fn text(section: &[u8]) -> Result<&str, core::str::Utf8Error> {
     let bytes = section.split(|&b| b == 0).next().unwrap_or(&[]);
@@ -28,6 +38,13 @@ mod tests {
         assert_eq!(option(line, "pool_mib"), Some("128"));
         assert_eq!(option(line, "pool"), None);
         assert_eq!(option("", "pool_mib"), None);
+    }
+
+    #[test]
+    fn mitigations_are_on_unless_switched_off() {
+        assert!(mitigations("quiet"));
+        assert!(!mitigations("mitigations=off quiet"));
+        assert!(mitigations("mitigations=off mitigations=auto,nosmt"));
     }
 
     #[test]

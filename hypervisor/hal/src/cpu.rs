@@ -11,6 +11,8 @@ pub mod msr {
     pub const APIC_BASE: u32 = 0x1b;
     pub const PAT: u32 = 0x277;
     pub const PRED_CMD: u32 = 0x49;
+    pub const ARCH_CAPABILITIES: u32 = 0x10a;
+    pub const FLUSH_CMD: u32 = 0x10b;
     /// STAR, LSTAR, CSTAR, SFMASK.
     pub const STAR: [u32; 4] = [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084];
     pub const KERNEL_GS_BASE: u32 = 0xc000_0102;

@@ -125,6 +125,9 @@ pub struct Handoff {
     /// 32 bytes from the firmware's random number generator mixed with RDRAND and the time stamp
     /// counter, for machine handles. Never shown to anybody.
     pub seed: [u8; 32],
+    /// Whether CPUs forget before a guest runs what it could learn by timing; `mitigations=off` on the
+    /// kernel's command line says no, to the kernel as to the hypervisor.
+    pub mitigations: bool,
     /// Writes one line to the serial port; callable on any CPU.
     pub log: fn(core::fmt::Arguments<'_>),
     /// Whether a CPU reports a crash of the hypervisor. It has sent an NMI to all others; whoever

@@ -4,7 +4,7 @@
 use crate::cpu;
 use crate::entropy::Entropy;
 use crate::extended::Components;
-use crate::handoff::EntryState;
+use crate::handoff::{EntryState, Handoff};
 use crate::memory::{PhysicalMemory, PoolBox};
 use crate::start::Shared;
 use core::fmt::Display;
@@ -48,8 +48,12 @@ pub trait Extension: Sync + Sized + 'static {
     fn check() -> Result<Self::Features, Self::Missing>;
     /// Whether nested tables may hold pages of 1 GiB.
     fn gigabyte_pages(features: &Self::Features) -> bool;
-    /// What all CPUs share; `None` when the pool is used up.
-    fn new(memory: &'static PhysicalMemory, features: &Self::Features) -> Option<Self>;
+    /// What all CPUs share; `None` when the pool is used up. `mitigations`: as the hand-over has it.
+    fn new(
+        memory: &'static PhysicalMemory,
+        features: &Self::Features,
+        mitigations: bool,
+    ) -> Option<Self>;
     /// Switches the extension on on this CPU and prepares the control domain's processor.
     ///
     /// # Safety
@@ -77,16 +81,15 @@ impl<E: Extension> Machine<E> {
     /// The machine; `None` when the pool can't hold what the extension needs.
     pub fn new(
         memory: &'static PhysicalMemory,
-        seed: [u8; 32],
-        cpu_count: usize,
+        handoff: &Handoff,
         features: &E::Features,
     ) -> Option<Self> {
         Some(Self {
             memory,
-            entropy: Entropy::new(seed),
-            cpu_count,
+            entropy: Entropy::new(handoff.seed),
+            cpu_count: handoff.cpus().len(),
             components: Components::of_this_cpu(),
-            extension: E::new(memory, features)?,
+            extension: E::new(memory, features, handoff.mitigations)?,
         })
     }
 }

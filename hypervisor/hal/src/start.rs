@@ -165,7 +165,7 @@ unsafe fn prepare<E: Extension>(handoff: &'static Handoff) -> Shared<E> {
     static MEMORY: Once<PhysicalMemory> = Once::new();
     let memory: &'static PhysicalMemory = MEMORY.call_once(|| memory);
     let too_small = || -> ! { panic!("the page pool is too small: add memory") };
-    let machine = Machine::<E>::new(memory, handoff.seed, handoff.cpus().len(), &features);
+    let machine = Machine::<E>::new(memory, handoff, &features);
     let machine: &'static Machine<E> = PoolBox::leak(
         PoolBox::new(memory.pool(), machine.unwrap_or_else(|| too_small()))
             .unwrap_or_else(|| too_small()),

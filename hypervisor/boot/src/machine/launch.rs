@@ -117,6 +117,7 @@ pub fn prepare() -> Result<Prepared, BootError> {
             framebuffer,
             crash_record,
             seed: firmware::seed(),
+            mitigations: command_line::mitigations(command_line),
             log: serial::line,
             crash_under_way: crash::under_way,
         },

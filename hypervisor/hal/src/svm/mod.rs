@@ -49,7 +49,7 @@ impl Extension for Svm {
         features.gigabyte_pages
     }
 
-    fn new(memory: &'static PhysicalMemory, _: &Features) -> Option<Self> {
+    fn new(memory: &'static PhysicalMemory, _: &Features, _: bool) -> Option<Self> {
         Some(Self {
             permissions: Permissions::new(memory)?,
         })

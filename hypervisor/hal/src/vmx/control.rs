@@ -193,7 +193,7 @@ impl Cpu for VmxCpu {
             self.offer_nmi();
             // SAFETY: `start` has switched VMX on here and filled the VMCS, which is current while no
             // guest is attached; the nested tables hide the hypervisor's memory.
-            let exit_reason = unsafe { self.switch() };
+            let exit_reason = unsafe { self.switch(false) };
             match exit_reason {
                 // Nothing but NMI: no exception of the control domain exits.
                 reason::EXCEPTION_OR_NMI => self.role.nmi_pending = true,

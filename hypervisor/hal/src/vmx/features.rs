@@ -1,6 +1,7 @@
 //! What the CPU must have, and what it may have (SDM vol. 3 appendix A).
 
 use super::controls::{Capabilities, Capability, Controls, Refused, primary, secondary};
+use super::mitigations::Mitigations;
 use super::run_bounds::PreemptionTimer;
 use super::switch;
 use crate::cpu;
@@ -58,6 +59,8 @@ pub struct Features {
     pub guest: Controls,
     /// For guests too.
     pub preemption_timer: Option<PreemptionTimer>,
+    /// What entries to guests should do.
+    pub mitigations: Mitigations,
 }
 
 impl core::fmt::Display for Features {
@@ -67,7 +70,19 @@ impl core::fmt::Display for Features {
         } else {
             ""
         };
-        write!(f, "VMX revision {:#x}{gigabyte_pages}", self.revision)
+        let flush_l1d = match self.mitigations.flush_l1d {
+            true => ", L1D to flush",
+            false => "",
+        };
+        let clear_buffers = match self.mitigations.clear_buffers {
+            true => ", buffers to clear",
+            false => "",
+        };
+        write!(
+            f,
+            "VMX revision {:#x}{gigabyte_pages}{flush_l1d}{clear_buffers}",
+            self.revision
+        )
     }
 }
 
@@ -181,6 +196,7 @@ pub fn check() -> Result<Features, Missing> {
             cr4: fixed(msr::CR4_FIXED),
             control_domain: Controls::control_domain(&capabilities).map_err(Missing::Control)?,
             guest: Controls::guest(&capabilities).map_err(Missing::Control)?,
+            mitigations: Mitigations::of_this_cpu(),
             preemption_timer: PreemptionTimer::new(capabilities.pin, cpu::rdmsr(msr::MISC)),
         })
     }

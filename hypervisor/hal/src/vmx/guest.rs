@@ -3,6 +3,7 @@
 use super::control::VmxCpu;
 use super::control_registers::ControlRegister;
 use super::controls::primary;
+use super::mitigations::Mitigations;
 use super::registers::{self, Exchanged};
 use super::run_bounds::RunBounds;
 use super::state::Processor;
@@ -55,6 +56,8 @@ pub struct Guest {
     tag: Tag,
     flush: bool,
     attached: bool,
+    /// It was not entered since.
+    just_attached: bool,
     /// The CPU whose host state the VMCS has.
     host_cpu: Option<usize>,
     /// Priority class of an interrupt that waits.
@@ -65,6 +68,7 @@ pub struct Guest {
     primary: u32,
     tpr_threshold: u8,
     run_bounds: RunBounds,
+    mitigations: Mitigations,
 }
 
 /// A guest's processor under VMX.
@@ -74,6 +78,7 @@ impl VmxVcpu {
     pub fn create(machine: &'static Machine<Vmx>, root: Hpa, tsc_offset: u64) -> Option<Self> {
         let Vmx {
             features,
+            mitigations,
             permissions,
             ..
         } = &machine.extension;
@@ -103,6 +108,7 @@ impl VmxVcpu {
             tag: Tag::default(),
             flush: false,
             attached: false,
+            just_attached: false,
             host_cpu: None,
             window: None,
             nmi_waits: false,
@@ -110,6 +116,7 @@ impl VmxVcpu {
             primary: features.guest.primary,
             tpr_threshold: 0,
             run_bounds,
+            mitigations: *mitigations,
         };
         let mut vcpu = Processor {
             vmcs,
@@ -238,7 +245,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         self.role.unswitched.attach(host);
         self.role.unswitched.take_debug_registers(host);
         self.role.exchanged.swap();
-        self.role.attached = true;
+        (self.role.attached, self.role.just_attached) = (true, true);
     }
 
     fn detach(&mut self, cpu: &mut VmxCpu) {
@@ -251,6 +258,10 @@ impl Vcpu<VmxCpu> for VmxVcpu {
 
     fn enter(&mut self, cpu: &mut VmxCpu) -> Exit {
         self.take_tag(cpu);
+        let mitigations = self.role.mitigations;
+        if core::mem::take(&mut self.role.just_attached) {
+            mitigations.flush_l1d();
+        }
         loop {
             self.ask_for_windows();
             let interrupts_off = self.vmcs.read(Field::RFLAGS) & RFLAGS_IF == 0;
@@ -262,7 +273,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
             }
             // SAFETY: VMX is on on this CPU (`cpu` proves it), `attach` made the VMCS current with this
             // CPU's host state; the nested tables map frames of the guest pool and overlay pages alone.
-            let exit_reason = unsafe { self.switch() };
+            let exit_reason = unsafe { self.switch(mitigations.clear_buffers) };
             match exit_reason {
                 reason::EXCEPTION_OR_NMI => {
                     if let Some(exit) = self.exception(cpu) {

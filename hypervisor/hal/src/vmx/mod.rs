@@ -11,7 +11,7 @@
 //! `permissions` MSR bitmaps · `tables` nested tables' entries. Here alone: `vmcs` the control
 //! structure's fields · `controls` which of its controls are on · `control_registers` bits of CR0 and
 //! CR4 that stay · `registers` a guest's registers as the vmm has them · `host` what exits load ·
-//! `run_bounds` runs that only wait · `nmi`.
+//! `run_bounds` runs that only wait · `mitigations` what a CPU forgets before a guest runs · `nmi`.
 
 mod control;
 mod control_registers;
@@ -20,6 +20,7 @@ mod exits;
 pub mod features;
 mod guest;
 mod host;
+mod mitigations;
 pub mod nmi;
 mod permissions;
 mod registers;
@@ -37,12 +38,15 @@ use features::{Features, Missing};
 use hypervisor_abi::Vendor;
 use hypervisor_core::hal::{Hpa, NestedEntry};
 use hypervisor_core::memory::types::{FIXED_REGISTERS, MemoryTypes};
+use mitigations::Mitigations;
 use permissions::Permissions;
 use spin::Once;
 
 /// This vendor's extension: what all CPUs share.
 pub struct Vmx {
     features: Features,
+    /// What entries to guests do.
+    mitigations: Mitigations,
     permissions: Permissions,
     memory_types: MemoryTypes,
 }
@@ -62,9 +66,17 @@ impl Extension for Vmx {
         features.gigabyte_pages
     }
 
-    fn new(memory: &'static PhysicalMemory, features: &Features) -> Option<Self> {
+    fn new(
+        memory: &'static PhysicalMemory,
+        features: &Features,
+        mitigations: bool,
+    ) -> Option<Self> {
         Some(Self {
             features: *features,
+            mitigations: match mitigations {
+                true => features.mitigations,
+                false => Mitigations::default(),
+            },
             permissions: Permissions::new(memory)?,
             memory_types: memory_types(),
         })

@@ -38,12 +38,13 @@ pub struct Processor<R> {
 }
 
 impl<R> Processor<R> {
-    /// One world switch; answers the exit's reason. An event whose delivery the exit interrupted is
+    /// One world switch, before which the CPU may forget what its buffers hold; answers the exit's
+    /// reason. An event whose delivery the exit interrupted is
     /// made pending again (§28.2.4); software interrupts are not, since their instruction runs again.
     ///
     /// # Safety
     /// Those of [`switch::enter`]; the VMCS is the current one.
-    pub unsafe fn switch(&mut self) -> u32 {
+    pub unsafe fn switch(&mut self, clear_buffers: bool) -> u32 {
         if let Some(event) = self.event.take() {
             if let Some(cr2) = event.cr2 {
                 cpu::set_cr2(cr2);
@@ -54,7 +55,7 @@ impl<R> Processor<R> {
             });
         }
         // SAFETY: the caller's; `launched` is kept along with the VMCS.
-        if !unsafe { switch::enter(&mut self.registers, self.vmcs.launched) } {
+        if !unsafe { switch::enter(&mut self.registers, self.vmcs.launched, clear_buffers) } {
             return reason::NOT_ENTERED;
         }
         self.vmcs.launched = true;

@@ -4,8 +4,9 @@ use super::vmcs::Field;
 use core::arch::{asm, global_asm};
 
 global_asm!(
-    // rdi = general registers in the order of their encoding, esi = not 0 to resume. RSP is switched
-    // by the VMCS. Answers 0 after an exit, 1 if nothing was entered.
+    // rdi = general registers in the order of their encoding, esi = bit 0 to resume, bit 1 to clear
+    // the CPU's buffers: VERW of any selector in memory does. RSP is switched by the VMCS. Answers 0
+    // after an exit, 1 if nothing was entered.
     ".global entente_vmx_enter",
     "entente_vmx_enter:",
     "push rbx",
@@ -17,7 +18,12 @@ global_asm!(
     "push rdi",
     "mov eax, {host_rsp}",
     "vmwrite rax, rsp",
-    "test esi, esi",
+    "test esi, 2",
+    "jz 5f",
+    "mov [rsp - 8], ss",
+    "verw [rsp - 8]",
+    "5:",
+    "test esi, 1",
     "mov rax, [rdi]",
     "mov rcx, [rdi + 8]",
     "mov rdx, [rdi + 16]",
@@ -74,7 +80,7 @@ global_asm!(
 );
 
 unsafe extern "sysv64" {
-    fn entente_vmx_enter(registers: *mut [u64; 16], resume: u32) -> u32;
+    fn entente_vmx_enter(registers: *mut [u64; 16], how: u32) -> u32;
     /// Where an exit lands; not called.
     fn entente_vmx_exited();
 }
@@ -92,10 +98,11 @@ pub fn exit_address() -> u64 {
 /// 2. Its nested tables, bitmaps and controls keep what runs away from the hypervisor's memory.
 /// 3. `resume` says whether it was entered since it was loaded.
 #[must_use]
-pub unsafe fn enter(registers: &mut [u64; 16], resume: bool) -> bool {
+pub unsafe fn enter(registers: &mut [u64; 16], resume: bool, clear_buffers: bool) -> bool {
+    let how = u32::from(resume) | u32::from(clear_buffers) << 1;
     // SAFETY: (1) to (3) are the instructions' conditions; the code keeps the registers that sysv64
     // wants kept, and an exit restores the stack pointer that was written just before.
-    unsafe { entente_vmx_enter(registers, u32::from(resume)) == 0 }
+    unsafe { entente_vmx_enter(registers, how) == 0 }
 }
 
 /// Panics: one of the instructions below failed, which can only be a fault of this crate.
