@@ -114,6 +114,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             ExitReason::Crash => self.report_crash(),
             ExitReason::InvalidState => return Err(self.unexpected("state that can't be entered")),
             ExitReason::Unsupported => return Err(self.unexpected("exit that is not supported")),
+            ExitReason::TaskSwitch => return Err(self.task_switch()),
         }
         Ok(())
     }
@@ -230,6 +231,24 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
         for line in crash::report(self.index, words, &self.machine.memory) {
             eprintln!("entente-vmm: {line}");
         }
+    }
+
+    /// Guests that switch tasks by hardware: Linux up to 2.2 at each switch; OS/2, 32-bit Linux and
+    /// Windows in their handlers of double faults, Windows in that of NMIs too.
+    fn task_switch(&self) -> Outcome {
+        let by = match self.data(1) {
+            0 => "a far call",
+            1 => "a return",
+            2 => "a far jump",
+            _ => "a task gate",
+        };
+        let registers = describe(&self.page.registers.load());
+        Outcome::Failed(format!(
+            "processor {}: the guest has the hardware switch tasks, by {by} to segment {:#x}. Intel's CPUs leave that to \
+             software, and there is none for it yet: this guest can go on on an AMD CPU only. At {registers}",
+            self.index,
+            self.data(0)
+        ))
     }
 
     fn unexpected(&self, what: &str) -> Outcome {

@@ -77,6 +77,11 @@ numbers! {
         /// The guest did something this hypervisor does not support. data[0] = the vendor's exit
         /// code, data[1], data[2] = its information fields. Registers are valid.
         Unsupported = 12,
+        /// A switch to another task by hardware, which Intel's CPUs leave to software. data[0] =
+        /// selector of its state segment, data[1] = what asks for it: 0 `CALL`, 1 `IRET`, 2 `JMP`, 3 a
+        /// task gate that an interrupt or exception met. Registers are valid, `RIP` is at the
+        /// instruction.
+        TaskSwitch = 13,
     }
 }
 

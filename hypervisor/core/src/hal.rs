@@ -300,6 +300,13 @@ pub enum Exit {
         /// The address is mapped, with less access.
         present: bool,
     },
+    /// A switch to another task by hardware.
+    TaskSwitch {
+        /// Of its state segment.
+        selector: u16,
+        /// 0 `CALL`, 1 `IRET`, 2 `JMP`, 3 a task gate.
+        source: u8,
+    },
     /// Triple fault.
     Shutdown,
     /// INIT reached the CPU.

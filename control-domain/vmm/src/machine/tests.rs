@@ -335,6 +335,9 @@ fn endings_have_reasons() {
     assert!(
         matches!(bench_of(ExitReason::Unsupported), Outcome::Failed(text) if text.contains("not supported"))
     );
+    assert!(
+        matches!(bench_of(ExitReason::TaskSwitch), Outcome::Failed(text) if text.contains("a far call") && text.contains("AMD"))
+    );
     assert_eq!(bench_of(ExitReason::Reset), Outcome::Reset);
 }
 

@@ -64,6 +64,12 @@ pub fn handle<H: Hal>(run: &mut Run<'_, H>, exit: Exit) -> Next {
             fetch,
             present,
         } => memory::handle(run, address, write, fetch, present),
+        Exit::TaskSwitch { selector, source } => {
+            let data = &run.slot.page.data;
+            data[0].store(selector.into(), Relaxed);
+            data[1].store(source.into(), Relaxed);
+            run.leave_with_registers(ExitReason::TaskSwitch)
+        }
         Exit::Shutdown => run.leave_with_registers(ExitReason::Shutdown),
         Exit::InvalidState => run.leave_with_registers(ExitReason::InvalidState),
         Exit::Init => unsupported(run, u64::MAX, 0, 0),

@@ -225,7 +225,12 @@ fn each_exit_has_its_reason_and_its_numbers() {
         info1: 5,
         info2: 6,
     };
+    let task_switch = Exit::TaskSwitch {
+        selector: 0x28,
+        source: 2,
+    };
     let rows = [
+        (task_switch, ExitReason::TaskSwitch, [0x28, 2, 0]),
         (Exit::Interrupt, ExitReason::Interrupted, [0; 3]),
         (Exit::Shutdown, ExitReason::Shutdown, [0; 3]),
         (Exit::InvalidState, ExitReason::InvalidState, [0; 3]),

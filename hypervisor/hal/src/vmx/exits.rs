@@ -54,6 +54,14 @@ pub fn decode(exit_reason: u32, read: impl Fn(Field) -> u64) -> Exit {
                 present: qualification & violation::ALLOWED != 0,
             }
         }
+        reason::TASK_SWITCH => {
+            // Table 28-2: the selector, and in the highest two bits of 32 the source.
+            let qualification = read(Field::QUALIFICATION);
+            Exit::TaskSwitch {
+                selector: qualification as u16,
+                source: (qualification >> 30) as u8 & 3,
+            }
+        }
         reason::TRIPLE_FAULT => Exit::Shutdown,
         reason::INIT => Exit::Init,
         reason::GETSEC
@@ -149,13 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn a_task_switch_names_the_segment_and_who_asks() {
+        for (qualification, source) in [(0x28, 0), (1 << 30 | 0x28, 1), (3 << 30 | 0x28, 3)] {
+            let exit = decode(
+                reason::TASK_SWITCH,
+                with(&[(Field::QUALIFICATION, qualification)]),
+            );
+            let selector = 0x28;
+            assert_eq!(exit, Exit::TaskSwitch { selector, source });
+        }
+    }
+
+    #[test]
     fn what_is_unknown_keeps_its_numbers() {
-        let task_switch = 9;
-        let exit = decode(task_switch, with(&[(Field::QUALIFICATION, 5)]));
+        let invlpg = 14;
+        let exit = decode(invlpg, with(&[(Field::QUALIFICATION, 5)]));
         assert_eq!(
             exit,
             Exit::Other {
-                code: 9,
+                code: 14,
                 info1: 5,
                 info2: 0
             }
