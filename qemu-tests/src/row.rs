@@ -112,6 +112,12 @@ pub struct FurtherPc {
     /// Its processor.
     #[serde(default)]
     pub cpu: Cpu,
+    /// CPUs, if not as many.
+    #[serde(default)]
+    pub processors: Option<u32>,
+    /// RAM in MiB, if not what is usual there.
+    #[serde(default)]
+    pub memory_mib: Option<u32>,
     /// CPU seconds of the emulator, as measured.
     pub cpu_seconds: u32,
 }
@@ -163,6 +169,8 @@ impl Row {
             set: pc.set,
             emulator: pc.emulator,
             cpu: pc.cpu.clone(),
+            processors: pc.processors.unwrap_or(self.processors),
+            memory_mib: pc.memory_mib.or(self.memory_mib),
             cpu_seconds: pc.cpu_seconds,
             ..self.clone()
         }
@@ -267,7 +275,8 @@ mod tests {
     fn a_further_pc_makes_a_further_row() {
         let row: Row = serde_yaml::from_str(
             "{proves: it, set: test, expect: [{line: up}], cpu_seconds: 10,
-              also: [{set: matrix, emulator: bochs, cpu: intel, cpu_seconds: 50}]}",
+              also: [{set: matrix, emulator: bochs, cpu: intel, cpu_seconds: 50},
+                     {set: matrix, emulator: bochs, processors: 1, memory_mib: 1024, cpu_seconds: 9}]}",
         )
         .unwrap();
         let further = row.in_pc(&row.also[0]);
@@ -275,5 +284,8 @@ mod tests {
         assert_eq!((further.set, &further.cpu), (RowSet::Matrix, &Cpu::Intel));
         assert_eq!((row.memory_mib(), further.memory_mib()), (2048, 768));
         assert_eq!(further.limits().cpu.as_secs(), 200);
+        assert_eq!(further.processors, 2);
+        let other = row.in_pc(&row.also[1]);
+        assert_eq!((other.processors, other.memory_mib()), (1, 1024));
     }
 }

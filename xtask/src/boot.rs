@@ -47,17 +47,17 @@ pub struct Options {
 
 /// The row whose lines a headless boot waits for.
 fn row(context: &Context, options: &Options) -> Result<Row> {
-    let name = match options.emulator {
-        EmulatorName::Qemu => "first-light",
-        EmulatorName::Bochs => "payload",
-    };
-    let path = context.root.join(format!("qemu-tests/rows/{name}.yaml"));
-    let mut rows = Row::read(&path)?;
+    let mut rows = Vec::new();
+    for name in ["first-light", "payload"] {
+        let path = context.root.join(format!("qemu-tests/rows/{name}.yaml"));
+        rows.extend(Row::read(&path)?);
+    }
     rows.retain(|row| row.emulator == options.emulator);
-    // For a CPU by its model's name, any.
+    // For a CPU by its model's name, the payload's.
     let of_cpu = rows.iter().position(|row| row.cpu == options.cpu);
-    let row = rows.into_iter().nth(of_cpu.unwrap_or(0));
-    row.with_context(|| format!("{} has no row for {}", path.display(), options.emulator))
+    let row = of_cpu.map_or_else(|| rows.last(), |found| rows.get(found));
+    row.cloned()
+        .with_context(|| format!("there is no row for {}", options.emulator))
 }
 
 /// Runs the command.
