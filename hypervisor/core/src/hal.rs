@@ -229,7 +229,7 @@ pub trait Vcpu<C>: State {
     fn task_priority(&self) -> u8;
     /// Sets it.
     fn set_task_priority(&mut self, cr8: u8);
-    /// Back to the state after INIT (`startup` = `None`) or at a start-up vector.
+    /// Back to the state after INIT (`startup` = `None`) or at a start-up vector; only while detached.
     fn reset(&mut self, startup: Option<u8>);
     /// EFER as the guest sees it.
     fn efer(&self) -> u64;

@@ -3,7 +3,7 @@
 //! It is short on purpose. Before each entry it looks at what others left, at the clock and at what
 //! can be injected; after each exit it does what [`crate::exits`] says: go on, or leave to the vmm.
 
-use crate::apic::{Arrival, Identity};
+use crate::apic::{Arrival, Identity, Ipi};
 use crate::exits;
 use crate::fetch::Fetch;
 use crate::hal::{Exception, Hal, Hpa, Memory, State, Vcpu};
@@ -151,6 +151,26 @@ impl<H: Hal> Processor<H> {
         self.overlays.map(|overlay| overlay.page)
     }
 
+    /// Takes an interrupt message, while it is attached to `cpu`.
+    pub fn deliver(&mut self, cpu: &mut H::Cpu, ipi: &Ipi) {
+        let startup = match self.emulated.deliver(ipi) {
+            Arrival::Nothing | Arrival::Pending => return,
+            Arrival::Init => None,
+            Arrival::StartUp(page) => Some(page),
+        };
+        self.restart(cpu, startup);
+    }
+
+    /// Apart, for the sake of what every exit executes.
+    #[cold]
+    #[inline(never)]
+    fn restart(&mut self, cpu: &mut H::Cpu, startup: Option<u8>) {
+        // Half of the registers are in the CPU, and would stay there as they were.
+        self.vcpu.detach(cpu);
+        self.vcpu.reset(startup);
+        self.vcpu.attach(cpu);
+    }
+
     /// What senders must know of its local APIC.
     pub fn identity(&self) -> Identity {
         self.emulated.identity()
@@ -249,6 +269,7 @@ fn complete<H: Hal>(
 }
 
 impl<H: Hal> Run<'_, H> {
+    #[inline(always)]
     fn until_leave(&mut self) -> ExitReason {
         loop {
             if let Some(reason) = self.before_entry() {
@@ -362,34 +383,25 @@ impl<H: Hal> Run<'_, H> {
     }
 
     fn take_inbox(&mut self) {
-        let Processor {
-            vcpu,
-            emulated,
-            notices_wait,
-            ..
-        } = &mut *self.processor;
+        let processor = &mut *self.processor;
         let all_taken = self.slot.inbox.drain(|item| {
             match item {
-                Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
-                    Arrival::Nothing | Arrival::Pending => {}
-                    Arrival::Init => vcpu.reset(None),
-                    Arrival::StartUp(page) => vcpu.reset(Some(page)),
-                },
+                Item::Interrupt(ipi) => processor.deliver(self.cpu, &ipi),
                 Item::Notice(Notice::Event { sint, flag }) => {
-                    emulated.signal_event(sint, flag);
+                    processor.emulated.signal_event(sint, flag);
                 }
                 // The vmm was told that the message is on its way: it waits for room.
-                Item::Notice(Notice::Message { .. }) if !emulated.has_message_room() => {
+                Item::Notice(Notice::Message { .. }) if !processor.emulated.has_message_room() => {
                     return false;
                 }
                 Item::Notice(Notice::Message { sint, message }) => {
                     // With room there is no error but a source out of range, checked by the call.
-                    let _ = emulated.post_message(sint, &message);
+                    let _ = processor.emulated.post_message(sint, &message);
                 }
             }
             true
         });
-        *notices_wait = !all_taken;
+        processor.notices_wait = !all_taken;
         self.slot
             .identity
             .store(self.processor.identity().pack(), Relaxed);

@@ -1,6 +1,5 @@
 //! What a write to an emulated register leaves to do.
 
-use crate::apic::Arrival;
 use crate::effect::Effect;
 use crate::fetch::Words;
 use crate::hal::{Cpu, Gpa, Hal, Memory, State, Vcpu};
@@ -29,11 +28,7 @@ pub fn apply<H: Hal>(run: &mut Run<'_, H>, effect: Effect, next_rip: Option<u64>
         Effect::None | Effect::Efer(_) => {}
         Effect::SendIpi(ipi) => {
             if run.machine.send(Some(run.index), &ipi, &mut run.others) {
-                match run.processor.emulated.deliver(&ipi) {
-                    Arrival::Nothing | Arrival::Pending => {}
-                    Arrival::Init => run.processor.vcpu.reset(None),
-                    Arrival::StartUp(page) => run.processor.vcpu.reset(Some(page)),
-                }
+                run.processor.deliver(run.cpu, &ipi);
             }
         }
         Effect::EndOfInterrupt(vector) => {

@@ -294,6 +294,8 @@ pub struct FakeVcpu {
     pub gpr: [u64; 16],
     pub registers: Registers,
     pub attached: bool,
+    /// STAR and its relatives, for all that lies in the CPU while attached.
+    pub star_in_cpu: [u64; 4],
     pub interruptible: bool,
     pub nmi_masked: bool,
     pub injected: Vec<u8>,
@@ -316,6 +318,7 @@ impl Default for FakeVcpu {
                 ..Default::default()
             },
             attached: false,
+            star_in_cpu: [0; 4],
             interruptible: true,
             nmi_masked: false,
             injected: Vec::new(),
@@ -458,10 +461,12 @@ impl Vcpu<FakeCpu> for FakeVcpu {
     fn attach(&mut self, _: &mut FakeCpu) {
         assert!(!self.attached);
         self.attached = true;
+        self.star_in_cpu = self.registers.star;
     }
     fn detach(&mut self, _: &mut FakeCpu) {
         assert!(self.attached);
         self.attached = false;
+        self.registers.star = self.star_in_cpu;
     }
     fn enter(&mut self, _: &mut FakeCpu) -> Exit {
         assert!(self.attached);
@@ -518,6 +523,8 @@ impl Vcpu<FakeCpu> for FakeVcpu {
         self.registers.cr8 = u64::from(cr8);
     }
     fn reset(&mut self, startup: Option<u8>) {
+        assert!(!self.attached);
+        self.registers.star = [0; 4];
         self.registers.rip = startup.map_or(0xfff0, |page| u64::from(page) << 12);
     }
     fn efer(&self) -> u64 {

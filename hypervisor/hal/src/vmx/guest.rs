@@ -55,8 +55,7 @@ pub struct Guest {
     ept_pointer: u64,
     tag: Tag,
     flush: bool,
-    attached: bool,
-    /// It was not entered since.
+    /// It was attached, and not entered since.
     just_attached: bool,
     /// The CPU whose host state the VMCS has.
     host_cpu: Option<usize>,
@@ -107,7 +106,6 @@ impl VmxVcpu {
             ept_pointer,
             tag: Tag::default(),
             flush: false,
-            attached: false,
             just_attached: false,
             host_cpu: None,
             window: None,
@@ -222,11 +220,7 @@ impl VmxVcpu {
             vmcs.write(Field::PENDING_DEBUG, pending);
         });
         self.load_control_registers(r.cr0, r.cr4, r.efer);
-        if self.role.attached {
-            exchanged.load();
-        } else {
-            self.role.exchanged = exchanged;
-        }
+        self.role.exchanged = exchanged;
         self.role.flush = true;
         self.set_task_priority(r.cr8 as u8);
     }
@@ -245,11 +239,10 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         self.role.unswitched.attach(host);
         self.role.unswitched.take_debug_registers(host);
         self.role.exchanged.swap();
-        (self.role.attached, self.role.just_attached) = (true, true);
+        self.role.just_attached = true;
     }
 
     fn detach(&mut self, cpu: &mut VmxCpu) {
-        self.role.attached = false;
         self.role.exchanged.swap();
         self.role.unswitched.detach(&mut cpu.role.unswitched);
         self.vmcs.unload();

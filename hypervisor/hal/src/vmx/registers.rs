@@ -206,7 +206,7 @@ impl Exchanged {
     }
 
     /// Loads the CPU.
-    pub fn load(&self) {
+    fn load(&self) {
         cpu::write_fault_registers([self.cr2, self.dr6]);
         // SAFETY: the registers exist; the values came from them, or `from_registers` checked them.
         // The hypervisor makes no system calls.

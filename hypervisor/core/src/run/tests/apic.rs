@@ -67,6 +67,27 @@ fn the_guest_starts_its_other_processors() {
 }
 
 #[test]
+fn an_init_resets_what_lies_in_the_cpu_too() {
+    let (mut c, handle) = started(1);
+    c.call(Call::CreateProcessor, handle, [1, 1, 0, 0]).unwrap();
+    assert_eq!(c.run(handle, 1), Ok(ExitReason::WaitForStartup));
+    for message in [0xc_4500, 1 << 32 | 0x4608] {
+        c.then(handle, 0, move |v| wrmsr(v, X2APIC_ICR, message));
+        c.run(handle, 0).unwrap();
+    }
+    let mut other = c.sibling();
+    c.then(handle, 1, move |v| {
+        v.star_in_cpu = [1, 2, 3, 4];
+        other.then(handle, 0, |v| wrmsr(v, X2APIC_ICR, 0xc_4500));
+        other.run(handle, 0).unwrap();
+        Exit::Cpuid
+    });
+    assert_eq!(c.run(handle, 1), Ok(ExitReason::WaitForStartup));
+    let registers = c.with(handle, 1, |v| v.registers);
+    assert_eq!((registers.star, registers.rip), ([0; 4], 0xfff0));
+}
+
+#[test]
 fn the_end_of_a_level_interrupt_is_told_to_the_vmm_once() {
     let (mut c, handle) = started(1);
     let level = [0xfee0_0000, 1 << 15 | 1 << 14 | 0x55, 0, 0];
