@@ -59,6 +59,9 @@ impl Files {
                 programs.create(file, format.of_qemu(), &options, &size)?;
             }
             programs.fill(&full, format.of_qemu())?;
+            // So that it gets there by small pages (see the example's `warm`).
+            programs.forget(&full)?;
+            programs.warm(&full)?;
         }
         programs.create(&this.huge(), "vhdx", &[], "64T")?;
         Ok(this)

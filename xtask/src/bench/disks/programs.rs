@@ -118,9 +118,8 @@ impl Programs {
         self.measure(&["qemu-io", "-r", "-f", "vhdx", "-c", "quit", text(file)?])
     }
 
-    /// Reads a file into the page cache.
+    /// Reads into the page cache what of a file is not there.
     pub fn warm(&self, file: &Path) -> Result<()> {
-        self.forget(file)?;
         self.run(&["warm", text(file)?]).map(drop)
     }
 
