@@ -63,7 +63,7 @@ impl Ring {
     pub fn new() -> io::Result<Self> {
         let ring = IoUring::new(ENTRIES)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        ring.submitter().register_eventfd_async(event.as_raw_fd())?;
+        ring.submitter().register_eventfd(event.as_raw_fd())?;
         Ok(Self {
             ring,
             slots: Vec::new(),
