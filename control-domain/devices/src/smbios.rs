@@ -1,8 +1,8 @@
 //! The SMBIOS structures, as files that firmware places.
 //!
-//! The strings are not Hyper-V's yet: a Linux guest that reads "Microsoft Corporation" and "Virtual
-//! Machine" leaves the disks of its IDE controller alone, because it expects to find them again
-//! behind VMBus. They become Hyper-V's when VMBus is there.
+//! The strings are Hyper-V's, and guests go by them: a Linux guest that reads "Microsoft Corporation" and
+//! "Virtual Machine" leaves the disks of its IDE controller alone, because it finds them again behind
+//! VMBus (`drivers/ata/ata_piix.c`); so there must be one there for each of them.
 //! Source: SMBIOS 2.8 (DSP0134).
 
 use std::collections::BTreeMap;
@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 const TABLES: &str = "etc/smbios/smbios-tables";
 const ANCHOR: &str = "etc/smbios/smbios-anchor";
 
-const MANUFACTURER: &str = "Entente";
-const PRODUCT: &str = "Generation 1";
+const MANUFACTURER: &str = "Microsoft Corporation";
+const PRODUCT: &str = "Virtual Machine";
+/// That of a Generation 1 machine. "VS2005R2" would be Virtual Server's, whose guests keep to IDE.
+const VERSION: &str = "7.0";
 const UNKNOWN: u8 = 2;
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -64,7 +66,7 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         1,
         0x100,
         &[&[1, 2, 3, 4], &machine.guid, &[6, 0, 0]],
-        &[MANUFACTURER, PRODUCT, "1.0", "0"],
+        &[MANUFACTURER, PRODUCT, VERSION, "0"],
     );
     // 3: chassis, a desktop; all states safe.
     structures.add(

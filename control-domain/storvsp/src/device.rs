@@ -36,7 +36,6 @@ impl<M: Media> StorageDevice<M> {
 
     /// Sends what waits. `false`: the ring is full.
     fn send(&mut self, channel: &mut Channel<'_>) -> Result<bool, RingError> {
-        self.collect();
         let Some(queue) = self.waiting.get_mut(&channel.subchannel()) else {
             return Ok(true);
         };
@@ -104,8 +103,12 @@ impl<M: Media> Device for StorageDevice<M> {
     }
 
     fn on_ring(&mut self, channel: &mut Channel<'_>) -> Result<(), RingError> {
+        self.collect();
         while self.send(channel)? {
             let Some(packet) = channel.receive()? else {
+                // All that the guest wants is begun: what has ended already, ends with it.
+                self.collect();
+                self.send(channel)?;
                 return Ok(());
             };
             // Completions of our notices say nothing.

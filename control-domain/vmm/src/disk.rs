@@ -1,24 +1,33 @@
-//! A disk file behind an emulated drive.
+//! A disk file behind an emulated drive, a channel of VMBus, or both at once.
 //!
-//! When there is no room for what the guest writes, the guest's processor waits in its request, and
-//! with it whoever else touches the chipset, until there is room: nothing is lost, and the guest
-//! sees a slow disk and no broken one.
+//! When there is no room for what the guest writes, its request waits until there is: on VMBus the
+//! device's thread, on an emulated drive the guest's processor, and with it whoever else touches the
+//! chipset. Nothing is lost, and the guest sees a slow disk and no broken one.
 
 use crate::machine_file::DiskFormat;
 use devices::{BlockBackend, BlockError};
-use disk::{Disk, DiskError, SECTOR_SIZE};
+use disk::{Access, Direct, Disk, DiskError, Extent, SECTOR_SIZE};
 use disks::{Format, OpenOptions};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// How long a request that found no room waits before it is tried again.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 
-/// A disk of a machine.
+/// A disk of a machine. Clones are the same disk; it is closed with the last of them.
+#[derive(Clone)]
 pub struct MachineDisk {
-    disk: Box<dyn Disk>,
-    name: String,
+    open: Arc<Mutex<OpenDisk>>,
+    name: Arc<str>,
+    identifier: Option<Uuid>,
     wait_for_room: Duration,
+}
+
+struct OpenDisk {
+    disk: Box<dyn Disk>,
+    name: Arc<str>,
 }
 
 impl MachineDisk {
@@ -54,7 +63,7 @@ impl MachineDisk {
         path: &Path,
         options: &OpenOptions,
     ) -> Result<(Self, String), String> {
-        let name = path.display().to_string();
+        let name: Arc<str> = path.display().to_string().into();
         let path = folder.join(path);
         let opened = disks::open(&path, options).map_err(|error| error.to_string())?;
         let sector = opened.disk.logical_sector_size();
@@ -71,24 +80,50 @@ impl MachineDisk {
             opened.info().description(),
             opened.disk.size() >> 20
         );
-        Ok((
-            Self {
-                disk: opened.disk,
-                name,
-                wait_for_room: WAIT_FOR_ROOM,
-            },
-            about,
-        ))
+        // A checkpoint has an identity of its own, and the guest must not notice.
+        let identifier = opened.chain.last().and_then(|base| {
+            let identifier = base.identifier.as_deref()?;
+            Uuid::parse_str(identifier).ok()
+        });
+        Ok((Self::new(opened.disk, name, identifier), about))
+    }
+
+    /// A disk that is open.
+    pub fn new(disk: Box<dyn Disk>, name: Arc<str>, identifier: Option<Uuid>) -> Self {
+        Self {
+            open: Arc::new(Mutex::new(OpenDisk {
+                disk,
+                name: name.clone(),
+            })),
+            name,
+            identifier,
+            wait_for_room: WAIT_FOR_ROOM,
+        }
+    }
+
+    /// What to call it in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The identity of the disk, which its checkpoints share, if its format has one.
+    pub fn identifier(&self) -> Option<Uuid> {
+        self.identifier
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenDisk> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tries a request again for as long as there is no room for it.
     fn when_there_is_room(
-        &mut self,
+        &self,
         mut request: impl FnMut(&mut dyn Disk) -> Result<(), DiskError>,
-    ) -> Result<(), BlockError> {
+    ) -> Result<(), DiskError> {
         let mut waiting = false;
         loop {
-            match request(self.disk.as_mut()) {
+            let result = request(self.lock().disk.as_mut());
+            match result {
                 Err(error) if error.is_out_of_space() => {
                     if !waiting {
                         eprintln!(
@@ -103,41 +138,78 @@ impl MachineDisk {
                     if waiting {
                         eprintln!("entente-vmm: {}: the guest goes on", self.name);
                     }
-                    return result.map_err(|error| self.error(&error));
+                    return result.inspect_err(|error| self.report(error));
                 }
             }
         }
     }
 
-    fn error(&self, error: &DiskError) -> BlockError {
+    fn report(&self, error: &DiskError) {
+        eprintln!("entente-vmm: {}: {error}", self.name);
+    }
+
+    fn broken(&self, error: &DiskError) -> BlockError {
         let reason = format!("{}: {error}", self.name);
-        eprintln!("entente-vmm: {reason}");
         BlockError { reason }
+    }
+}
+
+impl Disk for MachineDisk {
+    fn size(&self) -> u64 {
+        self.lock().disk.size()
+    }
+
+    fn logical_sector_size(&self) -> u32 {
+        self.lock().disk.logical_sector_size()
+    }
+
+    fn read(&mut self, offset: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        let result = self.lock().disk.read(offset, data);
+        result.inspect_err(|error| self.report(error))
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+        self.when_there_is_room(|disk| disk.write(offset, data))
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        self.when_there_is_room(|disk| disk.flush())
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
+        self.when_there_is_room(|disk| disk.discard(offset, length))
+    }
+
+    fn extent(&mut self, offset: u64) -> Result<Extent, DiskError> {
+        self.lock().disk.extent(offset)
+    }
+
+    fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
+        self.lock().disk.direct(offset, length, access)
     }
 }
 
 impl BlockBackend for MachineDisk {
     fn size_sectors(&self) -> u64 {
-        self.disk.size() / SECTOR_SIZE
+        self.size() / SECTOR_SIZE
     }
 
     fn read(&mut self, lba: u64, data: &mut [u8]) -> Result<(), BlockError> {
-        self.disk
-            .read(lba.saturating_mul(SECTOR_SIZE), data)
-            .map_err(|e| self.error(&e))
+        let result = Disk::read(self, lba.saturating_mul(SECTOR_SIZE), data);
+        result.map_err(|error| self.broken(&error))
     }
 
     fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), BlockError> {
-        let offset = lba.saturating_mul(SECTOR_SIZE);
-        self.when_there_is_room(|disk| disk.write(offset, data))
+        let result = Disk::write(self, lba.saturating_mul(SECTOR_SIZE), data);
+        result.map_err(|error| self.broken(&error))
     }
 
     fn flush(&mut self) -> Result<(), BlockError> {
-        self.when_there_is_room(|disk| disk.flush())
+        Disk::flush(self).map_err(|error| self.broken(&error))
     }
 }
 
-impl Drop for MachineDisk {
+impl Drop for OpenDisk {
     fn drop(&mut self) {
         if let Err(error) = self.disk.close() {
             eprintln!("entente-vmm: {}: can't close the disk: {error}", self.name);
@@ -151,7 +223,6 @@ mod tests {
     use super::*;
     use disk::{Extent, Storage};
     use std::io;
-    use std::sync::{Arc, Mutex};
 
     /// A file in memory that has no room for the first few writes.
     #[derive(Clone)]
@@ -186,18 +257,16 @@ mod tests {
     #[test]
     fn a_write_without_room_waits_and_goes_on() {
         let storage = Full(Arc::new(Mutex::new((vec![0; 2048], 3))));
-        let mut disk = MachineDisk {
-            disk: Box::new(disk::Raw::open(storage.clone(), true).unwrap()),
-            name: "test".into(),
-            wait_for_room: Duration::ZERO,
-        };
-        disk.write(1, &[7; 512]).unwrap();
+        let raw = disk::Raw::open(storage.clone(), true).unwrap();
+        let mut disk = MachineDisk::new(Box::new(raw), "test".into(), None);
+        disk.wait_for_room = Duration::ZERO;
+        BlockBackend::write(&mut disk, 1, &[7; 512]).unwrap();
         let (bytes, refusals) = storage.0.lock().unwrap().clone();
         assert_eq!(refusals, 0);
         assert!(bytes[512..1024] == [7; 512]);
         // Anything else is an error, at once.
-        assert!(disk.write(4, &[7; 512]).is_err());
-        let Extent { length, .. } = disk.disk.extent(0).unwrap();
+        assert!(BlockBackend::write(&mut disk, 4, &[7; 512]).is_err());
+        let Extent { length, .. } = disk.extent(0).unwrap();
         assert_eq!(length, 2048);
     }
 }

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine_file::{Console, DiskFormat, MachineFile};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
+use crate::storage;
 use crate::terminal;
 use crate::video::PoolVideoMemory;
 use crate::vmbus_device::Services;
@@ -21,6 +22,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vmbus::Device;
 
 /// Size of video memory in bytes.
 const VIDEO_BYTES: u32 = 16 << 20;
@@ -91,6 +93,8 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
             file.name,
             about.join(", ")
         );
+        let mut devices = running.services.devices();
+        devices.extend(disks_on_vmbus(&file, &memory, &media));
         let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
         let clock = Clock::measure();
         let mut machine =
@@ -100,7 +104,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
             machine.clear_memory();
             memory.0.mapping().write(plan.rom, &firmware.bios);
         }
-        machine.vmbus = Some(Vmbus::new(running.services.devices()));
+        machine.vmbus = Some(Vmbus::new(devices));
         let machine = Arc::new(machine);
         *running
             .machine
@@ -146,6 +150,8 @@ fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<
 #[derive(Default)]
 struct Media {
     drives: [Option<Drive>; 4],
+    /// Those of them that are disks, with their location, to be offered on VMBus too.
+    disks: Vec<(usize, MachineDisk)>,
     diskette: Option<Diskette>,
 }
 
@@ -155,6 +161,7 @@ fn open_media(file: &MachineFile, folder: &Path) -> Result<(Media, Vec<String>),
     let mut about = Vec::new();
     for entry in &file.disks {
         let (disk, words) = MachineDisk::open(folder, &entry.path, entry.format)?;
+        media.disks.push((entry.location, disk.clone()));
         media.drives[entry.location] = Some(Drive::Disk(Box::new(disk)));
         about.push(words);
     }
@@ -178,6 +185,18 @@ fn open_media(file: &MachineFile, folder: &Path) -> Result<(Media, Vec<String>),
         about.push("no disk".into());
     }
     Ok((media, about))
+}
+
+/// Each disk of the IDE controller once more, where drivers for Hyper-V look for it.
+fn disks_on_vmbus(
+    file: &MachineFile,
+    memory: &BusMemory,
+    media: &Media,
+) -> impl Iterator<Item = Box<dyn Device>> {
+    media.disks.iter().map(|(location, disk)| {
+        let memory = memory.0.clone();
+        storage::ide_disk(*location, disk.clone(), memory, file.guid())
+    })
 }
 
 fn chipset(
