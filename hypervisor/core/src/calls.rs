@@ -298,6 +298,7 @@ fn access_apic<H: Hal>(
         processor: &mut processor,
         others: Others::default(),
         registers_wanted: false,
+        restart: None,
     };
     // An end of interrupt that the IOAPIC must hear of goes out as the call's second output.
     let ended = match exits::effect::apply(&mut run, effect, None) {
@@ -306,6 +307,10 @@ fn access_apic<H: Hal>(
         }
         _ => 0,
     };
+    // Nothing of it is in a CPU now.
+    if let Some(startup) = run.restart {
+        run.processor.vcpu.reset(startup);
+    }
     slot.page.signal.store(run.others.signal, Relaxed);
     slot.page.wake.store(run.others.wake, Relaxed);
     Ok([0, ended])

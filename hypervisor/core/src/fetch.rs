@@ -30,7 +30,7 @@ impl Fetch {
     /// Address behind the instruction at the state's RIP. `read` gives the eight bytes at an
     /// aligned physical address of whoever runs, `page` the whole page if it stays what it is until
     /// [`Fetch::forget`]. `None`: the memory there holds something else.
-    #[inline]
+    #[inline(always)] // Each caller expects one instruction: with it known, little is left to do.
     pub fn next_rip(
         &mut self,
         state: &impl State,
@@ -128,7 +128,7 @@ fn key(paging: &Paging, linear: u64) -> (u64, u64) {
 }
 
 /// The length of `expected` if it stands at `linear` within this page, without prefixes.
-#[inline]
+#[inline(always)]
 fn plain_length(words: Words, linear: u64, expected: Instruction) -> Option<u8> {
     let opcode = expected.without_prefixes()?;
     let pattern = opcode

@@ -11,6 +11,7 @@ impl<H: Hal> Processor<H> {
     ///
     /// # Errors
     /// `InvalidState` if a value can't be legal.
+    #[inline(never)] // Out of the path of exits that set none: `run` counts its instructions.
     pub fn set_registers(
         &mut self,
         memory: &H::Memory,

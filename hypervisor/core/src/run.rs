@@ -3,7 +3,7 @@
 //! It is short on purpose. Before each entry it looks at what others left, at the clock and at what
 //! can be injected; after each exit it does what [`crate::exits`] says: go on, or leave to the vmm.
 
-use crate::apic::{Arrival, Identity, Ipi};
+use crate::apic::{Arrival, Identity};
 use crate::exits;
 use crate::fetch::Fetch;
 use crate::hal::{Exception, Hal, Hpa, Memory, State, Vcpu};
@@ -103,6 +103,9 @@ pub struct Run<'a, H: Hal> {
     /// The vmm is to see the registers: after the guest was detached, for half of them are in the CPU
     /// while it is attached.
     pub registers_wanted: bool,
+    /// INIT (`None`) or a start-up vector reached the processor: its registers are reset, for the same
+    /// reason after the guest was detached.
+    pub restart: Option<Option<u8>>,
 }
 
 impl<H: Hal> Processor<H> {
@@ -151,26 +154,6 @@ impl<H: Hal> Processor<H> {
         self.overlays.map(|overlay| overlay.page)
     }
 
-    /// Takes an interrupt message, while it is attached to `cpu`.
-    pub fn deliver(&mut self, cpu: &mut H::Cpu, ipi: &Ipi) {
-        let startup = match self.emulated.deliver(ipi) {
-            Arrival::Nothing | Arrival::Pending => return,
-            Arrival::Init => None,
-            Arrival::StartUp(page) => Some(page),
-        };
-        self.restart(cpu, startup);
-    }
-
-    /// Apart, for the sake of what every exit executes.
-    #[cold]
-    #[inline(never)]
-    fn restart(&mut self, cpu: &mut H::Cpu, startup: Option<u8>) {
-        // Half of the registers are in the CPU, and would stay there as they were.
-        self.vcpu.detach(cpu);
-        self.vcpu.reset(startup);
-        self.vcpu.attach(cpu);
-    }
-
     /// What senders must know of its local APIC.
     pub fn identity(&self) -> Identity {
         self.emulated.identity()
@@ -207,12 +190,19 @@ pub fn run<H: Hal>(
         processor,
         others: Others::default(),
         registers_wanted: false,
+        restart: None,
     };
     slot.inbox.set_whereabouts(Whereabouts::Running);
-    run.processor.fetch.forget();
-    run.processor.vcpu.attach(run.cpu);
-    let reason = run.until_leave();
-    run.processor.vcpu.detach(run.cpu);
+    let reason = loop {
+        run.processor.fetch.forget();
+        run.processor.vcpu.attach(run.cpu);
+        let reason = run.until_leave();
+        run.processor.vcpu.detach(run.cpu);
+        match run.restart.take() {
+            Some(startup) => run.processor.vcpu.reset(startup),
+            None => break reason,
+        }
+    };
     if run.registers_wanted {
         slot.page.registers.store(&run.processor.vcpu.registers());
     }
@@ -293,6 +283,9 @@ impl<H: Hal> Run<'_, H> {
         let room = self.processor.notices_wait && self.processor.emulated.has_message_room();
         if room || self.slot.inbox.is_pending() {
             self.take_inbox();
+            if self.restart.is_some() {
+                return Some(ExitReason::Interrupted);
+            }
         }
         if self.others != Others::default() || self.slot.page.exit_request.load(SeqCst) != 0 {
             return Some(ExitReason::Interrupted);
@@ -383,25 +376,34 @@ impl<H: Hal> Run<'_, H> {
     }
 
     fn take_inbox(&mut self) {
-        let processor = &mut *self.processor;
+        let Processor {
+            emulated,
+            notices_wait,
+            ..
+        } = &mut *self.processor;
+        let restart = &mut self.restart;
         let all_taken = self.slot.inbox.drain(|item| {
             match item {
-                Item::Interrupt(ipi) => processor.deliver(self.cpu, &ipi),
+                Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
+                    Arrival::Nothing | Arrival::Pending => {}
+                    Arrival::Init => *restart = Some(None),
+                    Arrival::StartUp(page) => *restart = Some(Some(page)),
+                },
                 Item::Notice(Notice::Event { sint, flag }) => {
-                    processor.emulated.signal_event(sint, flag);
+                    emulated.signal_event(sint, flag);
                 }
                 // The vmm was told that the message is on its way: it waits for room.
-                Item::Notice(Notice::Message { .. }) if !processor.emulated.has_message_room() => {
+                Item::Notice(Notice::Message { .. }) if !emulated.has_message_room() => {
                     return false;
                 }
                 Item::Notice(Notice::Message { sint, message }) => {
                     // With room there is no error but a source out of range, checked by the call.
-                    let _ = processor.emulated.post_message(sint, &message);
+                    let _ = emulated.post_message(sint, &message);
                 }
             }
             true
         });
-        processor.notices_wait = !all_taken;
+        *notices_wait = !all_taken;
         self.slot
             .identity
             .store(self.processor.identity().pack(), Relaxed);

@@ -1,5 +1,6 @@
 //! What a write to an emulated register leaves to do.
 
+use crate::apic::Arrival;
 use crate::effect::Effect;
 use crate::fetch::Words;
 use crate::hal::{Cpu, Gpa, Hal, Memory, State, Vcpu};
@@ -28,7 +29,12 @@ pub fn apply<H: Hal>(run: &mut Run<'_, H>, effect: Effect, next_rip: Option<u64>
         Effect::None | Effect::Efer(_) => {}
         Effect::SendIpi(ipi) => {
             if run.machine.send(Some(run.index), &ipi, &mut run.others) {
-                run.processor.deliver(run.cpu, &ipi);
+                match run.processor.emulated.deliver(&ipi) {
+                    Arrival::Nothing | Arrival::Pending => return Next::Resume,
+                    Arrival::Init => run.restart = Some(None),
+                    Arrival::StartUp(page) => run.restart = Some(Some(page)),
+                }
+                return Next::Leave(ExitReason::Interrupted);
             }
         }
         Effect::EndOfInterrupt(vector) => {

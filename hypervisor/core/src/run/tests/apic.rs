@@ -191,6 +191,19 @@ fn the_next_deadline_is_that_of_the_guests_timer() {
 }
 
 #[test]
+fn an_init_to_itself_by_an_emulated_instruction_resets_it_where_it_is() {
+    let (mut c, handle) = started(1);
+    c.with(handle, 0, |v| v.registers.rip = 0x1234);
+    // The interrupt command register's halves, high one first: to APIC 0, INIT.
+    for (offset, value) in [(0x310, 0), (0x300, 0x4500)] {
+        c.call(Call::AccessApic, handle, [0, offset, value, 1])
+            .unwrap();
+    }
+    // The first processor doesn't wait for start-up.
+    assert_eq!(c.with(handle, 0, |v| v.registers.rip), 0xfff0);
+}
+
+#[test]
 fn the_vmm_reads_and_writes_the_apic_for_its_emulator() {
     let (mut c, handle) = started(2);
     let level = [0xfee0_0000, 1 << 15 | 1 << 14 | 0x55, 0, 0];
