@@ -290,16 +290,20 @@ impl<E: Engine> Queue<E> {
         }
     }
 
+    /// Goes on until nothing more is over: the rest of a short operation, and a request that waited for
+    /// one that has ended, are begun here, and nobody would ring for what was not handed over.
     fn collect(&mut self, wait: bool) -> io::Result<()> {
-        let Some(engine) = &mut self.engine else {
-            return Ok(());
-        };
-        let wait = wait && self.finished.is_empty();
-        engine.advance(wait, &mut self.finished)?;
-        for finished in core::mem::take(&mut self.finished) {
-            self.part_is_over(finished);
+        let mut wait = wait && self.finished.is_empty();
+        while let Some(engine) = &mut self.engine {
+            engine.advance(wait, &mut self.finished)?;
+            let finished = core::mem::take(&mut self.finished);
+            if finished.is_empty() {
+                break;
+            }
+            finished.into_iter().for_each(|one| self.part_is_over(one));
+            self.begin_waiting();
+            wait = false;
         }
-        self.begin_waiting();
         Ok(())
     }
 

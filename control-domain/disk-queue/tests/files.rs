@@ -3,7 +3,7 @@
 
 mod machine;
 
-use disk_queue::{Command, Engine, Queue, Request, Ring};
+use disk_queue::{Command, Engine, Finished, Operation, Queue, Request, Ring};
 use disk_testing::{Moment, Random};
 use disks::{NewDisk, NewKind, OpenOptions};
 use guest_memory::{GuestMemory, Layout, Mapping, Range, ScatterList};
@@ -182,4 +182,52 @@ fn the_event_tells_of_what_is_done_behind_the_callers_back() {
     };
     assert_eq!(completion.id, 5);
     completion.result.unwrap();
+}
+
+/// Moves a sector of each operation at a time, at once, and rings for nothing.
+#[derive(Default)]
+struct Short(Vec<Operation>);
+
+impl Engine for Short {
+    fn start(&mut self, operation: Operation) {
+        self.0.push(operation);
+    }
+
+    fn advance(&mut self, _: bool, finished: &mut Vec<Finished>) -> std::io::Result<()> {
+        for operation in self.0.drain(..) {
+            let mut sector = [0; 512];
+            operation.memory.read(operation.at, &mut sector);
+            operation
+                .file
+                .write_at(operation.file_offset, &sector)
+                .unwrap();
+            finished.push(Finished {
+                operation,
+                result: Ok(512),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_begun_while_completions_are_taken_is_handed_over_too() {
+    let folder = Folder::new("short");
+    let disk = open(&folder.create("raw.img", NewKind::Raw));
+    let memory = Arc::new(GuestMemory::anonymous(2 << 20).unwrap());
+    let mut queue = Queue::with_engine(disk, Some(Short::default()));
+    for id in 0..2 {
+        // The second one waits for the first: they write to the same place.
+        let memory = ScatterList::new(memory.clone(), [(0, 4096)]).unwrap();
+        let command = Command::Write {
+            offset: 0,
+            memory: Arc::new(memory),
+        };
+        queue.submit(Request { id, command });
+    }
+    queue.advance().unwrap();
+    let done: Vec<u64> = std::iter::from_fn(|| queue.completion())
+        .map(|completion| completion.id)
+        .collect();
+    assert_eq!(done, [0, 1]);
 }
