@@ -14,7 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// How long a request that found no room waits before it is tried again.
-const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
+pub const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// A disk of a machine. Clones are the same disk; it is closed with the last of them.
 #[derive(Clone)]

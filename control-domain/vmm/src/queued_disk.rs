@@ -3,7 +3,7 @@
 //! A thread waits for the kernel's word and rings the device's doorbell; everything else happens on the
 //! device's own thread.
 
-use crate::disk::MachineDisk;
+use crate::disk::{MachineDisk, WAIT_FOR_ROOM};
 use disk::DiskError;
 use disk_queue::{Command, Queue, Request};
 use guest_memory::{GuestMemory, ScatterList};
@@ -27,7 +27,10 @@ pub struct QueuedDisk {
     under_way: BTreeMap<u64, UnderWay>,
     next_id: u64,
     ended: VecDeque<(u16, Completion)>,
+    doorbell: Option<Doorbell>,
     waiter: Option<Waiter>,
+    /// A thread rings in a while: something waits for room on the host.
+    will_ring: Arc<AtomicBool>,
 }
 
 /// A request of the guest, and what the queue has to do for it after its present command.
@@ -47,7 +50,9 @@ impl QueuedDisk {
             under_way: BTreeMap::new(),
             next_id: 0,
             ended: VecDeque::new(),
+            doorbell: None,
             waiter: None,
+            will_ring: Arc::default(),
         }
     }
 
@@ -134,9 +139,33 @@ impl QueuedDisk {
             }
         }
         self.collect();
-        if self.queue.stalled().is_some() {
+        if self.queue.stalled().is_some() && !self.will_ring.load(SeqCst) {
             self.queue.retry();
             self.collect();
+            self.ring_if_stalled();
+        }
+    }
+
+    /// Nobody else says when there is room: it is looked for again after a while.
+    fn ring_if_stalled(&mut self) {
+        let (Some(error), Some(doorbell)) = (self.queue.stalled(), &self.doorbell) else {
+            return;
+        };
+        eprintln!(
+            "entente-vmm: {}: {error}; the guest's request waits until there is room",
+            self.disk.name()
+        );
+        let (doorbell, will_ring) = (doorbell.clone(), self.will_ring.clone());
+        will_ring.store(true, SeqCst);
+        let ring = move || {
+            std::thread::sleep(WAIT_FOR_ROOM);
+            will_ring.store(false, SeqCst);
+            doorbell.ring();
+        };
+        let thread = std::thread::Builder::new().name("disk without room".into());
+        if thread.spawn(ring).is_err() {
+            // Then with the guest's next request.
+            self.will_ring.store(false, SeqCst);
         }
     }
 
@@ -156,6 +185,7 @@ fn failure(error: &DiskError) -> Failure {
 
 impl Media for QueuedDisk {
     fn set_doorbell(&mut self, doorbell: Doorbell) {
+        self.doorbell = Some(doorbell.clone());
         let event = self.queue.event().map(|event| event.try_clone_to_owned());
         self.waiter = match event.transpose() {
             Ok(event) => event.and_then(|event| Waiter::start(event, doorbell).ok()),
