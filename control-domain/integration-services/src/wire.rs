@@ -1,6 +1,7 @@
 //! Layouts of all services, little-endian: a pipe header, the services' header, the message.
 //! Source: Linux `include/uapi/linux/hyperv.h`, `include/linux/hyperv.h` (icmsg_hdr).
 
+use vmbus::layout;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -47,15 +48,6 @@ pub const REQUEST: u8 = 1 | 2;
 pub const RESPONSE: u8 = 4;
 /// [`PipeHeader::kind`] of data.
 pub const PIPE_DATA: u32 = 1;
-
-macro_rules! layout {
-    ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty,)* })*) => {$(
-        $(#[$meta])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-        pub struct $name { $($(#[$fmeta])* pub $field: $ty,)* }
-    )*};
-}
 
 layout! {
     /// What every packet of a message pipe begins with.

@@ -21,6 +21,7 @@ mod channel;
 mod doorbell;
 mod endpoint;
 mod gpadl;
+mod layout;
 pub mod message;
 mod offer;
 pub mod packet;

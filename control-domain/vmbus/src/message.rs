@@ -1,6 +1,7 @@
 //! Control messages: the payload of SynIC messages between guest and host, little-endian. Numbers and
 //! fields as guests' drivers use them (Linux `include/linux/hyperv.h`, OpenVMM `vmbus_core`).
 
+use crate::layout;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -43,15 +44,6 @@ pub const STATUS_SUCCESS: u32 = 0;
 pub const STATUS_UNSUCCESSFUL: u32 = 0xc000_0001;
 /// Result field of a connection that nobody listens for.
 pub const STATUS_CONNECTION_REFUSED: u32 = 0xc000_0236;
-
-macro_rules! layout {
-    ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty,)* })*) => {$(
-        $(#[$meta])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-        pub struct $name { $($(#[$fmeta])* pub $field: $ty,)* }
-    )*};
-}
 
 layout! {
     /// The body of an OFFER.
