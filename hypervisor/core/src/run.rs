@@ -3,7 +3,7 @@
 //! It is short on purpose. Before each entry it looks at what others left, at the clock and at what
 //! can be injected; after each exit it does what [`crate::exits`] says: go on, or leave to the vmm.
 
-use crate::apic::{Arrival, Identity};
+use crate::apic::Identity;
 use crate::exits;
 use crate::fetch::Fetch;
 use crate::hal::{Exception, Hal, Hpa, Memory, State, Vcpu};
@@ -384,11 +384,8 @@ impl<H: Hal> Run<'_, H> {
         let restart = &mut self.restart;
         let all_taken = self.slot.inbox.drain(|item| {
             match item {
-                Item::Interrupt(ipi) => match emulated.deliver(&ipi) {
-                    Arrival::Nothing | Arrival::Pending => {}
-                    Arrival::Init => *restart = Some(None),
-                    Arrival::StartUp(page) => *restart = Some(Some(page)),
-                },
+                // The last one counts: a start-up message comes after its INIT.
+                Item::Interrupt(ipi) => *restart = emulated.deliver(&ipi).restart().or(*restart),
                 Item::Notice(Notice::Event { sint, flag }) => {
                     emulated.signal_event(sint, flag);
                 }

@@ -221,3 +221,14 @@ pub enum Arrival {
     /// Start-up: the caller sets CS:IP to this page (address >> 12); the processor runs.
     StartUp(u8),
 }
+
+impl Arrival {
+    /// What the processor's registers are to be reset for: INIT (`None`) or a start-up vector.
+    pub fn restart(self) -> Option<Option<u8>> {
+        match self {
+            Arrival::Nothing | Arrival::Pending => None,
+            Arrival::Init => Some(None),
+            Arrival::StartUp(page) => Some(Some(page)),
+        }
+    }
+}

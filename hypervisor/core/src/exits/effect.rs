@@ -1,6 +1,5 @@
 //! What a write to an emulated register leaves to do.
 
-use crate::apic::Arrival;
 use crate::effect::Effect;
 use crate::fetch::Words;
 use crate::hal::{Cpu, Gpa, Hal, Memory, State, Vcpu};
@@ -29,12 +28,10 @@ pub fn apply<H: Hal>(run: &mut Run<'_, H>, effect: Effect, next_rip: Option<u64>
         Effect::None | Effect::Efer(_) => {}
         Effect::SendIpi(ipi) => {
             if run.machine.send(Some(run.index), &ipi, &mut run.others) {
-                match run.processor.emulated.deliver(&ipi) {
-                    Arrival::Nothing | Arrival::Pending => return Next::Resume,
-                    Arrival::Init => run.restart = Some(None),
-                    Arrival::StartUp(page) => run.restart = Some(Some(page)),
+                run.restart = run.processor.emulated.deliver(&ipi).restart();
+                if run.restart.is_some() {
+                    return Next::Leave(ExitReason::Interrupted);
                 }
-                return Next::Leave(ExitReason::Interrupted);
             }
         }
         Effect::EndOfInterrupt(vector) => {
