@@ -86,6 +86,48 @@ impl Ide {
             .position(|base| port & !7 == *base || port == base + CONTROL_OFFSET)
     }
 
+    /// Which channel's data register is at a port, if any.
+    pub fn data_channel_of(port: u16) -> Option<usize> {
+        COMMAND_PORTS.iter().position(|base| port == *base)
+    }
+
+    /// Reads the data register again and again, in words of `size` bytes.
+    pub fn read_data_run(
+        &mut self,
+        channel: usize,
+        size: u8,
+        data: &mut [u8],
+        context: &mut Context<'_>,
+    ) {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let words = self.channels[channel].words_in_block(size.into(), rest.len());
+            let (block, behind) = rest.split_at_mut(words);
+            if self.channels[channel].read_data(block) {
+                self.signal(channel, context);
+            }
+            rest = behind;
+        }
+    }
+
+    /// Writes the data register again and again, in words of `size` bytes.
+    pub fn write_data_run(
+        &mut self,
+        channel: usize,
+        size: u8,
+        data: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let words = self.channels[channel].words_in_block(size.into(), rest.len());
+            let (block, behind) = rest.split_at(words);
+            self.channels[channel].write_data(block);
+            self.run(channel, context);
+            rest = behind;
+        }
+    }
+
     /// Reads a port of `channel`.
     pub fn read(&mut self, channel: usize, port: u16, size: u8, context: &mut Context<'_>) -> u32 {
         let Some(unit) = self.channels.get_mut(channel) else {

@@ -11,6 +11,28 @@ pub trait Board: Send {
     fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &BusMemory) -> u32;
     /// `OUT` of 1, 2 or 4 bytes.
     fn port_write(&mut self, port: u16, size: u8, value: u32, now_ns: u64, memory: &BusMemory);
+    /// `INS`: elements of `size` bytes, one after the other. Answers whether it did that.
+    fn port_read_run(
+        &mut self,
+        _port: u16,
+        _size: u8,
+        _data: &mut [u8],
+        _now_ns: u64,
+        _memory: &BusMemory,
+    ) -> bool {
+        false
+    }
+    /// `OUTS`: the same the other way.
+    fn port_write_run(
+        &mut self,
+        _port: u16,
+        _size: u8,
+        _data: &[u8],
+        _now_ns: u64,
+        _memory: &BusMemory,
+    ) -> bool {
+        false
+    }
     /// A read of 1 to 8 bytes where nothing is mapped.
     fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64);
     /// A write of 1 to 8 bytes where nothing writable is mapped.

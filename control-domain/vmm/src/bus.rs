@@ -44,15 +44,29 @@ impl<C: Calls> MachineBus<'_, C> {
             .is_some_and(|(_, access)| !write || access == Access::Write)
     }
 
-    /// One transfer of a string port instruction.
+    /// Transfers of a string port instruction.
     pub fn transfer(&mut self, transfer: Transfer) {
+        let (now_ns, memory) = (self.now_ns, self.memory);
         match transfer {
-            Transfer::In { port, size, value } => {
-                *value = self.board.port_read(port, size, self.now_ns, self.memory);
+            Transfer::In { port, size, data } => {
+                if self.board.port_read_run(port, size, data, now_ns, memory) {
+                    return;
+                }
+                for element in data.chunks_mut(size.into()) {
+                    let value = self.board.port_read(port, size, now_ns, memory);
+                    element.copy_from_slice(&value.to_le_bytes()[..element.len()]);
+                }
             }
-            Transfer::Out { port, size, value } => {
-                self.board
-                    .port_write(port, size, value, self.now_ns, self.memory);
+            Transfer::Out { port, size, data } => {
+                if self.board.port_write_run(port, size, data, now_ns, memory) {
+                    return;
+                }
+                for element in data.chunks(size.into()) {
+                    let mut value = [0; 4];
+                    value[..element.len()].copy_from_slice(element);
+                    let value = u32::from_le_bytes(value);
+                    self.board.port_write(port, size, value, now_ns, memory);
+                }
             }
         }
     }
@@ -97,6 +111,10 @@ impl<C: Calls> Bus for MachineBus<'_, C> {
                 }
             }
         }
+    }
+
+    fn is_memory(&self, gpa: u64, write: bool) -> bool {
+        self.allows(gpa, write)
     }
 
     fn read_memory(&self, gpa: u64, data: &mut [u8]) -> bool {

@@ -14,6 +14,28 @@ impl Board for Chipset {
         Chipset::port_write(self, port, size, value, now_ns, memory);
     }
 
+    fn port_read_run(
+        &mut self,
+        port: u16,
+        size: u8,
+        data: &mut [u8],
+        now_ns: u64,
+        memory: &BusMemory,
+    ) -> bool {
+        Chipset::port_read_run(self, port, size, data, now_ns, memory)
+    }
+
+    fn port_write_run(
+        &mut self,
+        port: u16,
+        size: u8,
+        data: &[u8],
+        now_ns: u64,
+        memory: &BusMemory,
+    ) -> bool {
+        Chipset::port_write_run(self, port, size, data, now_ns, memory)
+    }
+
     fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64) {
         Chipset::mmio_read(self, gpa, data, now_ns);
     }

@@ -25,10 +25,12 @@ pub const MOST_ELEMENTS: u64 = 1 << 16;
 
 /// Guest-physical memory: RAM, ROM and devices alike.
 pub trait Bus {
-    /// Reads 1 to 8 bytes that don't cross a page.
+    /// Reads bytes that don't cross a page: at most 8 where [`is_memory`](Self::is_memory) says no.
     fn read(&mut self, gpa: u64, data: &mut [u8]);
-    /// Writes 1 to 8 bytes that don't cross a page.
+    /// Writes as many.
     fn write(&mut self, gpa: u64, data: &[u8]);
+    /// Whether there is plain memory that may be read, or written.
+    fn is_memory(&self, gpa: u64, write: bool) -> bool;
     /// Reads memory that is not a device: instructions and page tables. Answers whether it is.
     fn read_memory(&self, gpa: u64, data: &mut [u8]) -> bool;
 }
@@ -178,7 +180,7 @@ pub fn emulate<B: Bus>(registers: &mut Registers, bus: &mut B) -> Result<(), Emu
     Emulator::fetch(registers, bus)?.execute()
 }
 
-/// Carries out an `INS` or `OUTS` for as many elements as it may; `port` makes one transfer.
+/// Carries out an `INS` or `OUTS` for as many elements as it may; `port` makes the transfers.
 ///
 /// # Errors
 /// See [`EmulationError`].
@@ -190,25 +192,25 @@ pub fn emulate_port_string<B: Bus>(
     Emulator::fetch(registers, bus)?.execute_port_string(port)
 }
 
-/// One element of an `INS` or `OUTS`.
+/// Elements of an `INS` or `OUTS`, one after the other.
 #[derive(Debug)]
 pub enum Transfer<'v> {
-    /// The value goes to the port.
+    /// They go to the port.
     Out {
         /// The port.
         port: u16,
-        /// Operand size in bytes.
+        /// Bytes of an element.
         size: u8,
         /// What is written.
-        value: u32,
+        data: &'v [u8],
     },
-    /// The value comes from the port.
+    /// They come from the port.
     In {
         /// The port.
         port: u16,
-        /// Operand size in bytes.
+        /// Bytes of an element.
         size: u8,
         /// Where what is read goes.
-        value: &'v mut u32,
+        data: &'v mut [u8],
     },
 }

@@ -250,7 +250,18 @@ impl Channel {
         }
     }
 
-    /// Reads the data register into `word`. Answers whether the transfer moved on to a new block
+    /// How many of `most` bytes the data register takes or gives, in words of `size`, before something happens.
+    pub fn words_in_block(&self, size: usize, most: usize) -> usize {
+        let left = match &self.packet {
+            // Of packets' data and commands one word at a time.
+            Some(_) => size,
+            None => self.buffer.len() - self.position,
+        };
+        // A word that reaches beyond a block's end is one of its own.
+        (left / size * size).max(size).min(most)
+    }
+
+    /// Reads the data register into `word`, or into words of the same block. Answers whether the transfer moved on to a new block
     /// or its end, that is, whether the interrupt may have changed.
     pub fn read_data(&mut self, word: &mut [u8]) -> bool {
         if self.packet.is_some() {
@@ -272,7 +283,7 @@ impl Channel {
         drained
     }
 
-    /// Writes `word` to the data register.
+    /// Writes `word`, or words of the same block, to the data register.
     pub fn write_data(&mut self, word: &[u8]) {
         if self.packet.is_some() {
             return self.write_packet_data(word);

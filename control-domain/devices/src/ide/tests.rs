@@ -248,6 +248,47 @@ fn writes_by_programmed_io() {
 }
 
 #[test]
+fn words_in_a_row_are_as_words_one_by_one() {
+    let mut bench = Bench::new();
+    bench.command(0x20, 5, 3);
+    // Over the ends of blocks, with interrupts, and beyond the end of the transfer.
+    let mut data = vec![0; 1540];
+    for part in data.chunks_mut(700) {
+        bench.with(|ide, context| ide.read_data_run(0, 2, part, context));
+    }
+    assert_eq!(data[..1536], bench.medium.sectors(5, 3));
+    assert_eq!(data[1536..], [0xff; 4], "nothing is left to read");
+    assert!(bench.irq());
+    assert_eq!(bench.status(), 0x50);
+
+    bench.command(0x30, 9, 2);
+    let data: Vec<u8> = (0..1024).map(|i| (i / 3) as u8).collect();
+    for part in data.chunks(300) {
+        bench.with(|ide, context| ide.write_data_run(0, 4, part, context));
+    }
+    assert_eq!(bench.medium.sectors(9, 2), data);
+    assert!(bench.irq());
+    assert_eq!(bench.status(), 0x50);
+    // What nobody asked for goes nowhere.
+    bench.with(|ide, context| ide.write_data_run(0, 2, &[1; 512], context));
+    assert_eq!(bench.medium.sectors(9, 2), data);
+
+    // A word across the end of a block, as four bytes at a time may be.
+    bench.command(0x20, 5, 2);
+    let mut bytes = [0; 512];
+    bench.with(|ide, context| ide.read_data_run(0, 2, &mut bytes[..510], context));
+    bench.with(|ide, context| ide.read_data_run(0, 4, &mut bytes[..8], context));
+    let mut other = Bench::new();
+    other.command(0x20, 5, 2);
+    for _ in 0..255 {
+        other.read(0x1f0, 2);
+    }
+    let words = [other.read(0x1f0, 4), other.read(0x1f0, 4)];
+    assert_eq!(bytes[4..8], words[1].to_le_bytes());
+    assert_eq!(bytes[..2], words[0].to_le_bytes()[..2]);
+}
+
+#[test]
 fn cylinder_head_sector_addresses() {
     let mut bench = Bench::new();
     for (port, value) in [

@@ -14,6 +14,17 @@ pub struct Place {
     length: usize,
 }
 
+impl Place {
+    /// Of so many bytes from here on, those in the first page. More than one operand never crosses it.
+    fn bytes_in_page(&self, length: usize) -> usize {
+        if length > self.length {
+            length
+        } else {
+            self.first_length
+        }
+    }
+}
+
 impl<B: Bus> Emulator<'_, B> {
     /// Cuts a linear address to what the processor's mode knows.
     pub fn linear(&self, address: u64) -> u64 {
@@ -63,21 +74,38 @@ impl<B: Bus> Emulator<'_, B> {
     /// Reads an operand.
     pub fn load(&mut self, place: Place) -> u64 {
         let mut bytes = [0; 8];
-        self.bus.read(place.first, &mut bytes[..place.first_length]);
-        if place.first_length < place.length {
-            self.bus
-                .read(place.second, &mut bytes[place.first_length..place.length]);
-        }
+        self.load_run(place, &mut bytes[..place.length]);
         u64::from_le_bytes(bytes)
     }
 
     /// Writes an operand.
     pub fn store(&mut self, place: Place, value: u64) {
-        let bytes = value.to_le_bytes();
-        self.bus.write(place.first, &bytes[..place.first_length]);
-        if place.first_length < place.length {
-            self.bus
-                .write(place.second, &bytes[place.first_length..place.length]);
+        self.store_run(place, &value.to_le_bytes()[..place.length]);
+    }
+
+    /// How many operands from a place on are plain memory within a page; 1 where it is none.
+    pub fn run_length(&self, place: Place, write: bool) -> usize {
+        if place.first_length < place.length || !self.bus.is_memory(place.first, write) {
+            return 1;
+        }
+        (PAGE - place.first % PAGE) as usize / place.length
+    }
+
+    /// Reads operands from a place on, as many as [`run_length`](Self::run_length) allows.
+    pub fn load_run(&mut self, place: Place, data: &mut [u8]) {
+        let (first, second) = data.split_at_mut(place.bytes_in_page(data.len()));
+        self.bus.read(place.first, first);
+        if !second.is_empty() {
+            self.bus.read(place.second, second);
+        }
+    }
+
+    /// Writes as many.
+    pub fn store_run(&mut self, place: Place, data: &[u8]) {
+        let (first, second) = data.split_at(place.bytes_in_page(data.len()));
+        self.bus.write(place.first, first);
+        if !second.is_empty() {
+            self.bus.write(place.second, second);
         }
     }
 

@@ -1,8 +1,12 @@
 //! String instructions, whole runs of them at once.
 
+use super::access::Place;
 use super::arithmetic::{ARITHMETIC, DF, ZF, mask, subtract};
 use super::{Bus, EmulationError, Emulator, MOST_ELEMENTS, Transfer};
 use iced_x86::{Mnemonic as M, OpKind, Register};
+
+/// Bytes that an INS or OUTS moves at once: a sector.
+const RUN_BYTES: usize = 512;
 
 /// The index registers and the counter, by the instruction's address size.
 #[derive(Clone, Copy)]
@@ -137,6 +141,17 @@ impl<B: Bus> Emulator<'_, B> {
         (flags & ZF != 0) != self.instruction.has_repne_prefix()
     }
 
+    /// How many elements can be moved at once: behind each other, without the index wrapping round.
+    fn elements_in_a_row(&self, place: Place, index: Register, size: usize, write: bool) -> usize {
+        if self.registers.rflags & DF != 0 {
+            return 1;
+        }
+        let value = self.register(index).unwrap_or(0);
+        let before_wrap = ((mask(index.size()) - value) / size as u64).saturating_add(1);
+        let in_page = self.run_length(place, write).min(RUN_BYTES / size);
+        in_page.min(usize::try_from(before_wrap).unwrap_or(usize::MAX))
+    }
+
     /// Carries out INS or OUTS.
     pub fn execute_port_string(
         mut self,
@@ -146,41 +161,61 @@ impl<B: Bus> Emulator<'_, B> {
         let Indices {
             source,
             destination,
-            ..
+            counter,
         } = self.indices();
         let size = self.instruction.memory_size().size();
-        match self.instruction.mnemonic() {
-            M::Insb | M::Insw | M::Insd => self.repeat(|this| {
-                // Before the port is read: reading may have an effect that can't be undone.
-                let to = this.operand_place(0, true)?;
-                let mut value = 0;
+        let (input, operand, index) = match self.instruction.mnemonic() {
+            M::Insb | M::Insw | M::Insd => (true, 0, destination),
+            M::Outsb | M::Outsw | M::Outsd => (false, 1, source),
+            _ => return Err(self.unknown()),
+        };
+        let repeated = self.instruction.has_rep_prefix() || self.instruction.has_repne_prefix();
+        let mut most = MOST_ELEMENTS;
+        while most > 0 {
+            let left = match repeated {
+                true => self.register(counter).unwrap_or(0),
+                false => 1,
+            };
+            if left == 0 {
+                self.retire();
+                return Ok(());
+            }
+            // Before the port is read: reading may have an effect that can't be undone.
+            let place = self.operand_place(operand, input)?;
+            let in_a_row = self.elements_in_a_row(place, index, size, input);
+            let count = left.min(most).min(in_a_row as u64);
+            let mut data = [0; RUN_BYTES];
+            let data = &mut data[..count as usize * size];
+            if input {
                 port(
-                    this.bus,
+                    self.bus,
                     Transfer::In {
                         port: number,
                         size: size as u8,
-                        value: &mut value,
+                        data,
                     },
                 );
-                this.store(to, value.into());
-                this.advance(destination, size);
-                Ok(true)
-            }),
-            M::Outsb | M::Outsw | M::Outsd => self.repeat(|this| {
-                let from = this.operand_place(1, false)?;
-                let value = this.load(from) as u32;
+                self.store_run(place, data);
+            } else {
+                self.load_run(place, data);
                 port(
-                    this.bus,
+                    self.bus,
                     Transfer::Out {
                         port: number,
                         size: size as u8,
-                        value,
+                        data,
                     },
                 );
-                this.advance(source, size);
-                Ok(true)
-            }),
-            _ => Err(self.unknown()),
+            }
+            self.advance(index, data.len());
+            if !repeated {
+                self.retire();
+                return Ok(());
+            }
+            self.set_register(counter, left - count);
+            most -= count;
         }
+        // Not done: the same instruction again, as after an interrupt.
+        Ok(())
     }
 }
