@@ -1,5 +1,7 @@
 //! A machine put together: memory, board, processors, and the threads that carry them.
 
+mod exits;
+
 use crate::board::{Board, is_before};
 use crate::bus::MachineBus;
 use crate::clock::Clock;
@@ -13,9 +15,8 @@ use devices::Region;
 use hypercall::{CallError, Calls, Pending};
 use hypervisor_abi::{
     ABI_VERSION, Access, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, FRAME_SIZE, PAGE_SIZE, RunPage,
-    StateGroup,
 };
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,10 +37,14 @@ pub struct Machine<C> {
     threads: Vec<ProcessorThread>,
     /// Nothing for test payloads, whose board answers hypercalls.
     pub(crate) vmbus: Option<Vmbus>,
-    stopping: AtomicBool,
+    /// What the processors' threads have to look at before they run on: [`STOP`], [`exits::COUNT`].
+    attention: AtomicU32,
+    counting: Mutex<()>,
     outcome: Mutex<Option<Outcome>>,
 }
 
+/// The machine is to end.
+const STOP: u32 = 1;
 struct BoardState {
     board: Box<dyn Board>,
     /// What is mapped into the guest.
@@ -98,7 +103,8 @@ impl<C: Calls + Sync> Machine<C> {
                 .map(|_| ProcessorThread::default())
                 .collect(),
             vmbus: None,
-            stopping: AtomicBool::new(false),
+            attention: AtomicU32::new(0),
+            counting: Mutex::new(()),
             outcome: Mutex::new(None),
         };
         machine.claim()?;
@@ -152,29 +158,6 @@ impl<C: Calls + Sync> Machine<C> {
         outcome.unwrap_or_else(|| Outcome::Failed("all processors ended without a reason".into()))
     }
 
-    /// Says what each processor's exits were, after the run.
-    pub fn report_exits(&self) {
-        for index in 0..self.threads.len() {
-            if self
-                .calls
-                .get_state(index as u32, StateGroup::Statistics)
-                .is_ok()
-            {
-                let counted = self.memory.0.mapping().control_frame().statistics(index);
-                let [exits, answered, interrupted, injected] = [
-                    &counted.exits,
-                    &counted.exits_to_vmm,
-                    &counted.interrupted,
-                    &counted.injected,
-                ]
-                .map(|n| n.load(Relaxed));
-                eprintln!(
-                    "entente-vmm: processor {index}: {exits} exits, {answered} answered here, {interrupted} by interrupts, {injected} interrupts injected"
-                );
-            }
-        }
-    }
-
     /// Ends the machine in the hypervisor, after its run. A machine that is not ended is when its
     /// memory is used again.
     pub fn destroy(&self) {
@@ -189,7 +172,7 @@ impl<C: Calls + Sync> Machine<C> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(outcome);
-        self.stopping.store(true, SeqCst);
+        self.attention.fetch_or(STOP, SeqCst);
         for index in 0..self.threads.len() {
             self.nudge(index);
         }
@@ -201,7 +184,12 @@ impl<C: Calls + Sync> Machine<C> {
 
     /// Whether the machine is to end.
     pub fn stopping(&self) -> bool {
-        self.stopping.load(SeqCst)
+        self.attention.load(SeqCst) & STOP != 0
+    }
+
+    /// Whether there is something to [`attend`](Self::attend) to.
+    pub fn needs_attention(&self) -> bool {
+        self.attention.load(SeqCst) != 0
     }
 
     /// The run page of a processor.

@@ -18,6 +18,7 @@ pub fn run<C: Calls + Sync>(machine: &Machine<C>, index: usize) {
     if let Err(outcome) = Processor::new(machine, index).and_then(|mut processor| processor.run()) {
         machine.stop(outcome);
     }
+    machine.count(index);
 }
 
 struct Processor<'a, C> {
@@ -58,7 +59,7 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
             // In this order: a kick from here on is seen by the hypervisor or ends the run.
             self.page.exit_request.store(0, SeqCst);
             thread.set_in_run(true);
-            if self.machine.stopping() {
+            if self.machine.needs_attention() && !self.machine.attend(self.index) {
                 return Ok(());
             }
             let reason = self.machine.calls.run(self.index as u32);

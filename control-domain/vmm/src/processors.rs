@@ -15,6 +15,8 @@ pub struct ProcessorThread {
     bell: Condvar,
     /// Runs ended by a kick, for the log of a machine that hangs.
     kicks: AtomicU64,
+    /// Somebody waits for its processor's counters.
+    asked_to_count: AtomicBool,
 }
 
 impl ProcessorThread {
@@ -39,6 +41,21 @@ impl ProcessorThread {
             self.kicks.fetch_add(1, SeqCst);
             kick.signal();
         }
+    }
+
+    /// Asks for the counters of its processor; it is nudged by the caller.
+    pub fn ask_to_count(&self) {
+        self.asked_to_count.store(true, SeqCst);
+    }
+
+    /// Whether they were not there yet.
+    pub fn is_asked_to_count(&self) -> bool {
+        self.asked_to_count.load(SeqCst)
+    }
+
+    /// Called by the thread when they are.
+    pub fn has_counted(&self) {
+        self.asked_to_count.store(false, SeqCst);
     }
 
     /// Lets a blocked thread go on, or the next `block` return at once.

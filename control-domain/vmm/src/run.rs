@@ -16,7 +16,7 @@ use crate::vmbus_device::Services;
 use crate::vmbus_host::Vmbus;
 use devices::{ByteSink, Chipset, Config, Disc, Diskette, Drive, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -257,11 +257,16 @@ pub fn ask_to_power_off(running: &Running, machine: &Machine<Hypervisor>) -> boo
 /// A signal to end asks the guest; what has not ended by itself is stopped then, with its disks
 /// closed.
 fn attach_signals(running: &Running) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let running = running.clone();
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            let Some(machine) = current(&running) else {
+            let machine = current(&running);
+            if signal == SIGUSR1 {
+                machine.iter().for_each(|machine| machine.report_exits());
+                continue;
+            }
+            let Some(machine) = machine else {
                 std::process::exit(128 + signal);
             };
             if ask_to_power_off(&running, &machine) {

@@ -10,6 +10,7 @@ use hypervisor_abi::{
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 #[path = "vmbus_tests.rs"]
@@ -25,6 +26,8 @@ struct Inner {
     memory: BusMemory,
     steps: Mutex<HashMap<u64, VecDeque<Step>>>,
     made: Mutex<Vec<(Call, [u64; 4])>>,
+    /// What `GetState` counted.
+    counted: AtomicU64,
     /// How often `SyncMemory` still answers that processor 1 runs under the old map.
     stale: Mutex<u32>,
 }
@@ -65,6 +68,12 @@ impl Calls for Script {
                 ok(reason as u64, 0)
             }
             Call::AddMemory => ok(a[2], 0),
+            Call::GetState => {
+                let count = self.0.counted.fetch_add(1, Relaxed) + 1;
+                let frame = self.0.memory.0.mapping().control_frame();
+                frame.statistics(a[0] as usize).exits.store(count, Relaxed);
+                ok(0, 0)
+            }
             Call::RemoveMemory | Call::ProtectMemory => ok(a[1], 0b10),
             Call::SyncMemory => {
                 let mut stale = self.0.stale.lock().unwrap();
@@ -103,6 +112,7 @@ fn bench(processors: usize, board: Option<Box<dyn Board>>) -> Bench {
         memory: memory.clone(),
         steps: Mutex::default(),
         made: Mutex::default(),
+        counted: AtomicU64::new(0),
         stale: Mutex::new(0),
     }));
     let sent = Arc::new(Mutex::new(Vec::new()));
@@ -182,6 +192,33 @@ fn the_machine_is_described_mapped_and_populated() {
         bench.script.made(Call::CreateProcessor),
         [[0, 0, 0, 0], [1, 1, 0, 0], [2, 2, 0, 0]]
     );
+}
+
+#[test]
+fn exits_are_counted_by_the_threads_of_running_and_of_halted_processors() {
+    let bench = bench(2, None);
+    bench.step(1, |_| ExitReason::Halted);
+    std::thread::scope(|scope| {
+        scope.spawn(|| bench.machine.run());
+        let mut counts = bench
+            .machine
+            .exits()
+            .iter()
+            .map(|exits| exits.all)
+            .collect::<Vec<_>>();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2]);
+        bench.machine.stop(Outcome::PoweredOff(0));
+    });
+    // Nobody answers any more, but each said it at its end.
+    let mut counts = bench
+        .machine
+        .exits()
+        .iter()
+        .map(|exits| exits.all)
+        .collect::<Vec<_>>();
+    counts.sort_unstable();
+    assert_eq!(counts, [3, 4]);
 }
 
 #[test]
