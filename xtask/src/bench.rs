@@ -2,6 +2,7 @@
 
 mod disks;
 mod exits;
+mod guest;
 
 use crate::context::Context;
 use anyhow::{Result, bail, ensure};
@@ -64,7 +65,8 @@ pub fn run(
     let rows = match name {
         "disks" => disks::run(context, only)?,
         "exits" => exits::run(context, emulator, cpu)?,
-        other => bail!("there is no bench {other}; there are disks and exits"),
+        "guest" => guest::run(context)?,
+        other => bail!("there is no bench {other}; there are disks, exits and guest"),
     };
     match json {
         true => print!("{}", to_json(&rows)),

@@ -33,6 +33,7 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --emulator NAME, --cpu intel|amd as above
   bench disks      our disks beside QEMU's tools on the same files; --json,
                    --only TEXT            the rows with TEXT in their name
+  bench guest      a guest's boot and disk beside KVM with QEMU; --json
   doctor           what is missing on this host; --install brings it
   guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
@@ -82,7 +83,7 @@ fn measure(mut parser: lexopt::Parser) -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let name = name.context("name the bench: disks or exits")?;
+    let name = name.context("name the bench: disks, exits or guest")?;
     bench::run(&Context::find(locked)?, &name, &only, emulator, &cpu, json)
 }
 

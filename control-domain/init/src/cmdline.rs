@@ -17,7 +17,7 @@ pub struct Options {
     /// `entente.machine=NAME`: the machine in `/data/machines/NAME` to start.
     pub machine: Option<String>,
     /// `entente.run=/path/to/program,argument,…`: a program of the initramfs to run instead of a
-    /// machine.
+    /// machine. Two commas are one within an argument.
     pub run: Option<Vec<String>>,
     /// `entente.granule_mib=SIZE`: size of a granule of guests' memory in MiB; default 256.
     pub granule_mib: u64,
@@ -69,7 +69,7 @@ impl Options {
             "machine" if is_machine_name(value) => self.machine = Some(value.to_owned()),
             "machine" => return Err("a machine's name is one folder name in /data/machines"),
             "run" if value.starts_with('/') => {
-                self.run = Some(value.split(',').map(str::to_owned).collect());
+                self.run = Some(words(value));
             }
             "run" => return Err("give the full path of a program, arguments behind commas"),
             "granule_mib" => {
@@ -97,6 +97,14 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Parts behind commas; two commas are one that belongs to the part, as QEMU has it.
+fn words(value: &str) -> Vec<String> {
+    // No kernel's command line has a NUL in it.
+    let parts = value.replace(",,", "\0");
+    let parts = parts.split(',').map(|part| part.replace('\0', ","));
+    parts.collect()
 }
 
 /// A machine is one folder below /data/machines, never a path out of it.
@@ -135,6 +143,8 @@ mod tests {
             run,
             Some(vec!["/bin/probe".into(), "--seed".into(), "7".into()])
         );
+        let run = Options::parse("entente.run=/bin/probe,file=a,,mode=b").run;
+        assert_eq!(run, Some(vec!["/bin/probe".into(), "file=a,mode=b".into()]));
     }
 
     #[test]

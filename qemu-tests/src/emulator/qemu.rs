@@ -103,7 +103,10 @@ impl Qemu {
             "-drive",
             format!("if=pflash,format=raw,file={}", option_value(&variables)),
         );
+        // A kernel is the first to boot.
+        let first = usize::from(self.kernel.is_some());
         for (number, Disk { path, keep }) in pc.disks.iter().enumerate() {
+            let order = first + number;
             let snapshot = if *keep { "off" } else { "on" };
             let path = option_value(path);
             add(
@@ -112,7 +115,7 @@ impl Qemu {
             );
             add(
                 "-device",
-                format!("nvme,drive=disk{number},serial=entente{number},bootindex={number}"),
+                format!("nvme,drive=disk{number},serial=entente{number},bootindex={order}"),
             );
         }
         if let Some(kernel) = &self.kernel {

@@ -40,7 +40,7 @@ const EXITS: [(&str, &str, Option<[f64; 2]>); 5] = [
 ];
 
 /// Makes the emulator count instructions as time.
-const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+pub const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 
 /// RAM of each PC.
 const MEMORY_MIB: u32 = 2048;

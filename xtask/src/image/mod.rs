@@ -91,9 +91,21 @@ pub fn data_disk_path(context: &Context, recipe: &Recipe) -> PathBuf {
 /// Builds the disk that holds the machines: what lies in `out/data/`, with the recipe's machine as
 /// its guest's recipe makes it (`machines/NAME/` for each).
 pub fn machines(context: &Context, recipe: &Recipe) -> Result<PathBuf> {
-    guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
-    let folder = context.out.join("data");
-    data_disk::build(context, recipe, &folder)
+    machines_with(context, recipe, &mut |_| Ok(()))
+}
+
+/// The same after a change to that machine's folder.
+pub fn machines_with(
+    context: &Context,
+    recipe: &Recipe,
+    change: &mut dyn FnMut(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    change(&guest_disk::install(
+        context,
+        &Store::open(context)?,
+        &recipe.data.machine,
+    )?)?;
+    data_disk::build(context, recipe, &context.out.join("data"))
 }
 
 /// The same at `path`, for a machine with other disks than its guest's recipe gives it; see [`machine_disks`].
