@@ -97,46 +97,70 @@ fn main() -> Result<(), Box<dyn Error>> {
         "handshake",
         &[1].into_iter().chain(handshake).collect::<Vec<_>>(),
     )?;
-    put("bus", "connect-and-open", &connect_and_open())?;
+    let mut negotiation = bytes(&[2 << 16 | 6, 8, 0, 0, 1, 36]);
+    negotiation.extend([3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
+    negotiation.extend(bytes(&[0x1_0001, 0, 3, 3, 0]));
+    put(
+        "bus",
+        "connect-and-open",
+        &connect_and_open(1, &negotiation),
+    )?;
+    let version = bytes(&[2 << 16 | 6, 3, 0, 0, 1, 1 << 16]);
+    put("bus", "keyboard", &connect_and_open(5, &version))?;
+    let mut version = bytes(&[2 << 16 | 6, 5, 0, 0, 1, 12, 0, 4, 2 << 16, 0, 0, 0]);
+    version.extend(bytes(&[2 << 16 | 6, 5, 0, 0, 1, 9, 3, 1, 0, 0]));
+    put("bus", "mouse", &connect_and_open(6, &version))?;
     Ok(())
 }
 
-/// Connects, opens the first service, whose rings are pages 16 to 19, and answers its negotiation.
-fn connect_and_open() -> Vec<u8> {
+/// Connects, opens a channel, whose rings are pages 16 to 19, and sends packets on it.
+fn connect_and_open(channel: u32, packets: &[u8]) -> Vec<u8> {
     let message = |kind: u32, body: &[u32]| {
         let payload = bytes(&[&[kind, 0], body].concat());
         record_without_answer(&payload)
     };
-    let mut open = vec![1, 0, 5, 0, 2];
+    let mut open = vec![channel, 0, 5, 0, 2];
     open.extend([0; 30]);
-    let mut answer = bytes(&[2 << 16 | 6, 8, 0, 0, 1, 36]);
-    answer.extend([3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
-    answer.extend(bytes(&[0x1_0001, 0, 3, 3, 0]));
+    let signal = 0x2000 + channel as u16;
     let ring = Record {
         wants_completion: true,
-        pieces: vec![(0x100 + 16, 0x2001)],
+        pieces: vec![(0x100 + 16, signal)],
         payload: &[],
-        content: &answer,
+        content: packets,
     };
     let index = Record {
         wants_completion: true,
-        pieces: vec![(0x100, 0x2001)],
+        pieces: vec![(0x100, signal)],
         payload: &[],
-        content: &72u32.to_le_bytes(),
+        content: &(packets.len() as u32 + 8).to_le_bytes(),
     };
     [
         message(14, &[5 << 16 | 3, 0, 2, 0, 0, 0, 0, 0]),
         message(3, &[]),
         message(
             8,
-            &[1, 5, 1 << 16 | 40, 0x4000, 0, 16, 0, 17, 0, 18, 0, 19, 0],
+            &[
+                channel,
+                5,
+                1 << 16 | 40,
+                0x4000,
+                0,
+                16,
+                0,
+                17,
+                0,
+                18,
+                0,
+                19,
+                0,
+            ],
         ),
         message(5, &open),
         ring.pack(),
         index.pack(),
-        message(22, &[1, 1]),
-        message(7, &[1]),
-        message(11, &[1, 5]),
+        message(22, &[channel, 1]),
+        message(7, &[channel]),
+        message(11, &[channel, 5]),
         message(16, &[]),
     ]
     .concat()

@@ -1,8 +1,11 @@
-//! Any bytes as messages, rings and signals on the bus of a machine with the integration services.
+//! Any bytes as messages, rings and signals on the bus of a machine with the integration services, keyboard and
+//! mouse.
 
 use crate::{Records, memory};
 use guest_memory::GuestMemory;
 use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use synthetic_input::keyboard::{Keyboard, Stroke, Strokes};
+use synthetic_input::mouse::{Mouse, Movements, Pointer};
 use vmbus::{Bus, Guest, Host, Posted};
 
 /// A quarter of a second between two records.
@@ -37,6 +40,9 @@ pub fn bus(input: &[u8]) {
     bus.add(Box::new(shutdown::Shutdown::new(Default::default())));
     bus.add(Box::new(time_sync::TimeSync::new(Box::new(|| STEP_NS))));
     bus.add(Box::new(key_value::KeyValue::new(Default::default())));
+    let (strokes, movements) = (Strokes::default(), Movements::default());
+    bus.add(Box::new(Keyboard::new(strokes.clone())));
+    bus.add(Box::new(Mouse::new(movements.clone())));
     for (record, step) in Records(input).take(64).zip(1u64..) {
         let guest = at(&memory, step * STEP_NS);
         record.put(&memory);
@@ -49,6 +55,12 @@ pub fn bus(input: &[u8]) {
             // Most are not.
             let _ = bus.signal(&guest, connection);
         }
+        strokes.put([Stroke {
+            code: step as u8,
+            extended: false,
+            down: true,
+        }]);
+        movements.put([Pointer::default()]);
         for endpoint in bus.endpoints() {
             bus.serve(&guest, &endpoint);
         }

@@ -89,13 +89,8 @@ impl Board for Chipset {
     }
 
     fn press(&mut self, key: Key) {
-        let pressed = key.with.into_iter().map(|code| (code, false));
-        let pressed: Vec<_> = pressed.chain([(key.code, key.extended)]).collect();
-        for (code, extended) in &pressed {
-            self.key(*code, *extended, true);
-        }
-        for (code, extended) in pressed.iter().rev() {
-            self.key(*code, *extended, false);
+        for stroke in key.strokes() {
+            self.key(stroke.code, stroke.extended, stroke.down);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a person types on a terminal, as keys of a keyboard with the US layout.
 
+use synthetic_input::keyboard::Stroke;
+
 /// One key, by its make code of scan code set 1, with what is held down meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -9,6 +11,22 @@ pub struct Key {
     pub extended: bool,
     /// Shift (2Ah) or control (1Dh).
     pub with: Option<u8>,
+}
+
+impl Key {
+    /// The key and what is held down meanwhile, pressed and released.
+    pub fn strokes(self) -> Vec<Stroke> {
+        let held = self.with.into_iter().map(|code| (code, false));
+        let keys: Vec<_> = held.chain([(self.code, self.extended)]).collect();
+        let stroke = |(code, extended), down| Stroke {
+            code,
+            extended,
+            down,
+        };
+        let pressed = keys.iter().map(|key| stroke(*key, true));
+        let released = keys.iter().rev().map(|key| stroke(*key, false));
+        pressed.chain(released).collect()
+    }
 }
 
 const SHIFT: u8 = 0x2a;
@@ -121,6 +139,16 @@ mod tests {
             [2, 13, 0x10, 0x1b, 0x1e, 0x29, 0x2b, 0x35].map(|code| (code, Some(SHIFT)))
         );
         assert_eq!(codes("\x03\r"), [(0x2e, Some(CONTROL)), (0x1c, None)]);
+    }
+
+    #[test]
+    fn what_is_held_down_goes_down_first_and_comes_up_last() {
+        let strokes = typed(b'A').map(Key::strokes).unwrap_or_default();
+        let seen: Vec<_> = strokes.iter().map(|s| (s.code, s.down)).collect();
+        assert_eq!(
+            seen,
+            [(SHIFT, true), (0x1e, true), (0x1e, false), (SHIFT, false)]
+        );
     }
 
     #[test]

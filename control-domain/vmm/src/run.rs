@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::command::RunOptions;
 use crate::console::{self, RawTerminal};
 use crate::disk::MachineDisk;
+use crate::keyboard::Key;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
 use crate::machine_file::{Console, DiskFormat, MachineFile};
@@ -252,6 +253,13 @@ pub fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
 pub fn ask_to_power_off(running: &Running, machine: &Machine<Hypervisor>) -> bool {
     running.services.shutdown.power_off()
         || machine.with_board(|board, _, _| board.press_power_button())
+}
+
+/// Presses and releases a key, of the keyboard that the guest has a driver for.
+pub fn press(running: &Running, machine: &Machine<Hypervisor>, key: Key) {
+    if !running.services.keyboard.put(key.strokes()) {
+        machine.with_board(|board, _, _| board.press(key));
+    }
 }
 
 /// A signal to end asks the guest; what has not ended by itself is stopped then, with its disks

@@ -4,7 +4,7 @@ use crate::console;
 use crate::keyboard;
 use crate::machine_file::Console;
 use crate::outcome::Outcome;
-use crate::run::{Running, ask_to_power_off, current};
+use crate::run::{Running, ask_to_power_off, current, press};
 use crate::screen::TextScreen;
 use std::io::Write;
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn type_keys(running: &Running, mut bytes: &[u8]) {
     while let (key, taken @ 1..) = keyboard::first_key(bytes) {
         bytes = &bytes[taken..];
         if let (Some(key), Some(machine)) = (key, current(running)) {
-            machine.with_board(|board, _, _| board.press(key));
+            press(running, &machine, key);
             std::thread::sleep(KEYSTROKE);
         }
     }

@@ -2,6 +2,8 @@
 
 use integration_services::{heartbeat, key_value, shutdown, time_sync};
 use std::time::{SystemTime, UNIX_EPOCH};
+use synthetic_input::keyboard::{Keyboard, Strokes};
+use synthetic_input::mouse::{Mouse, Movements};
 use vmbus::Device;
 
 /// What the vmm can ask of a guest whose drivers are there.
@@ -9,6 +11,9 @@ use vmbus::Device;
 pub struct Services {
     /// Asks for an orderly end.
     pub shutdown: shutdown::Request,
+    /// Takes what is typed.
+    pub keyboard: Strokes,
+    mouse: Movements,
     heartbeat: heartbeat::Status,
     pairs: key_value::Pairs,
 }
@@ -21,6 +26,8 @@ impl Services {
             Box::new(time_sync::TimeSync::new(Box::new(utc_ns))),
             Box::new(heartbeat::Heartbeat::new(self.heartbeat.clone())),
             Box::new(key_value::KeyValue::new(self.pairs.clone())),
+            Box::new(Keyboard::new(self.keyboard.clone())),
+            Box::new(Mouse::new(self.mouse.clone())),
         ]
     }
 }
