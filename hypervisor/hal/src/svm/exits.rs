@@ -23,7 +23,7 @@ mod fault {
 pub fn decode(vmcb: &Vmcb) -> Exit {
     let info1 = vmcb.exit_info1;
     match vmcb.exit_code {
-        exit::INTR | exit::NMI => Exit::Interrupt,
+        exit::INTR | exit::NMI | exit::PAUSE => Exit::Interrupt,
         exit::VINTR => Exit::InterruptWindow,
         exit::MC => Exit::MachineCheck,
         exit::CPUID => Exit::Cpuid,

@@ -1,5 +1,6 @@
 //! What the CPU must have, and what it may have.
 
+use super::run_bounds::PauseFilter;
 use crate::cpu::{self, EFER_SVME, msr};
 
 /// What this CPU's SVM can do.
@@ -9,6 +10,8 @@ pub struct Features {
     pub tags: u32,
     /// The VMCB tells where the next instruction is.
     pub next_rip: bool,
+    /// For guests.
+    pub pause_filter: Option<PauseFilter>,
     /// CPUID 8000_0001 EDX bit 26.
     pub gigabyte_pages: bool,
 }
@@ -75,6 +78,7 @@ pub fn check() -> Result<Features, Missing> {
     Ok(Features {
         tags,
         next_rip: features & 1 << 3 != 0,
+        pause_filter: PauseFilter::new(features),
         gigabyte_pages: extended[3] & 1 << 26 != 0,
     })
 }

@@ -48,7 +48,10 @@ const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
 impl SvmVcpu {
     pub fn create(machine: &'static Machine<Svm>, root: Hpa, tsc_offset: u64) -> Option<Self> {
-        let svm = &machine.extension;
+        let Svm {
+            features,
+            permissions,
+        } = &machine.extension;
         let pool = machine.memory.pool();
         let mut vmcb = PoolBox::new(pool, Vmcb::zeroed())?;
         vmcb.intercept_dr = ALL_DEBUG_REGISTERS;
@@ -72,12 +75,15 @@ impl SvmVcpu {
             | misc2::XSETBV
             | misc2::RDPRU;
         vmcb.intercept_misc3 = misc3::INVLPGB | misc3::TLBSYNC;
-        vmcb.iopm_base = svm.permissions.guest_ports;
-        vmcb.msrpm_base = svm.permissions.guest_msrs;
+        vmcb.iopm_base = permissions.guest_ports;
+        vmcb.msrpm_base = permissions.guest_msrs;
         vmcb.tsc_offset = tsc_offset;
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_control = NESTED_PAGING;
         vmcb.nested_cr3 = root.0;
+        if let Some(filter) = features.pause_filter {
+            filter.write_to(&mut vmcb);
+        }
         let role = Guest {
             unswitched: GuestState::new(pool, machine.components.guest)?,
             tag: Tag::default(),
@@ -85,11 +91,10 @@ impl SvmVcpu {
             nmi_masked: false,
             interrupt_requested: false,
         };
-        let has_next_rip = super::features::check().is_ok_and(|f| f.next_rip);
         let mut vcpu = Processor {
             vmcb,
             registers: [0; 16],
-            has_next_rip,
+            has_next_rip: features.next_rip,
             role,
         };
         vcpu.load_reset_state(None);

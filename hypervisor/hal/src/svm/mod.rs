@@ -8,13 +8,15 @@
 //! `vmx` mirrors these files name for name:
 //! `features` what the CPU must have · `control` the control domain on one CPU · `guest` a guest's
 //! processor · `state` what both share · `switch` the world switch · `exits` its reasons ·
-//! `permissions` port and MSR bitmaps · `tables` nested tables' entries.
+//! `permissions` port and MSR bitmaps · `tables` nested tables' entries · `run_bounds` runs that only
+//! wait. Here alone: `vmcb` the control block's layout.
 
 mod control;
 mod exits;
 pub mod features;
 mod guest;
 mod permissions;
+mod run_bounds;
 mod state;
 mod switch;
 mod tables;
@@ -31,6 +33,7 @@ use spin::Once;
 
 /// This vendor's extension: what all CPUs share.
 pub struct Svm {
+    features: Features,
     permissions: Permissions,
 }
 
@@ -49,8 +52,9 @@ impl Extension for Svm {
         features.gigabyte_pages
     }
 
-    fn new(memory: &'static PhysicalMemory, _: &Features, _: bool) -> Option<Self> {
+    fn new(memory: &'static PhysicalMemory, features: &Features, _: bool) -> Option<Self> {
         Some(Self {
+            features: *features,
             permissions: Permissions::new(memory)?,
         })
     }

@@ -45,7 +45,9 @@ pub struct Vmcb {
     pub intercept_misc1: u32,
     pub intercept_misc2: u32,
     pub intercept_misc3: u32,
-    _reserved_18: [u8; 0x28],
+    _reserved_18: [u8; 0x24],
+    pub pause_threshold: u16,
+    pub pause_count: u16,
     pub iopm_base: u64,
     pub msrpm_base: u64,
     pub tsc_offset: u64,
@@ -107,6 +109,7 @@ pub struct Vmcb {
 
 const _: () = {
     assert!(size_of::<Vmcb>() == 4096);
+    assert!(offset_of!(Vmcb, pause_threshold) == 0x3c);
     assert!(offset_of!(Vmcb, iopm_base) == 0x40);
     assert!(offset_of!(Vmcb, asid) == 0x58);
     assert!(offset_of!(Vmcb, virtual_interrupt) == 0x60);
@@ -150,6 +153,7 @@ pub mod misc1 {
     pub const CPUID: u32 = 1 << 18;
     pub const IRET: u32 = 1 << 20;
     pub const INVD: u32 = 1 << 22;
+    pub const PAUSE: u32 = 1 << 23;
     pub const HLT: u32 = 1 << 24;
     pub const INVLPGA: u32 = 1 << 26;
     pub const IOIO: u32 = 1 << 27;
@@ -198,6 +202,7 @@ pub mod exit {
     pub const CPUID: u64 = 0x72;
     pub const IRET: u64 = 0x74;
     pub const INVD: u64 = 0x76;
+    pub const PAUSE: u64 = 0x77;
     pub const HLT: u64 = 0x78;
     pub const INVLPGA: u64 = 0x7a;
     pub const IOIO: u64 = 0x7b;

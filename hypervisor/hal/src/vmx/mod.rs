@@ -8,10 +8,10 @@
 //! `svm` mirrors these files name for name:
 //! `features` what the CPU must have · `control` the control domain on one CPU · `guest` a guest's
 //! processor · `state` what both share · `switch` the world switch · `exits` its reasons ·
-//! `permissions` MSR bitmaps · `tables` nested tables' entries. Here alone: `vmcs` the control
-//! structure's fields · `controls` which of its controls are on · `control_registers` bits of CR0 and
-//! CR4 that stay · `registers` a guest's registers as the vmm has them · `host` what exits load ·
-//! `run_bounds` runs that only wait · `mitigations` what a CPU forgets before a guest runs · `nmi`.
+//! `permissions` MSR bitmaps · `tables` nested tables' entries · `run_bounds` runs that only wait.
+//! Here alone: `vmcs` the control structure's fields · `controls` which of its controls are on ·
+//! `control_registers` bits of CR0 and CR4 that stay · `registers` a guest's registers as the vmm has
+//! them · `host` what exits load · `mitigations` what a CPU forgets before a guest runs · `nmi`.
 
 mod control;
 mod control_registers;
