@@ -42,8 +42,13 @@ const EXITS: [(&str, &str, Option<[f64; 2]>); 5] = [
 /// Makes the emulator count instructions as time.
 pub const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 
-/// RAM of each PC.
-const MEMORY_MIB: u32 = 2048;
+/// RAM of each PC in MiB; Bochs takes long to clear it.
+const fn memory_mib(emulator: EmulatorName) -> u32 {
+    match emulator {
+        EmulatorName::Qemu => 2048,
+        EmulatorName::Bochs => 768,
+    }
+}
 
 /// A round: what one tick of the counter is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -224,7 +229,7 @@ impl<'a> Bench<'a> {
         Emulator {
             program: Program::Qemu(qemu),
             processors: 1,
-            memory_mib: MEMORY_MIB,
+            memory_mib: memory_mib(self.emulator),
             disks: Vec::new(),
             folder: self.folder(name),
         }
@@ -239,7 +244,7 @@ impl<'a> Bench<'a> {
             emulator: self.emulator,
             cpu: self.cpu,
             processors: 1,
-            memory_mib: MEMORY_MIB,
+            memory_mib: memory_mib(self.emulator),
             firmware: None,
             arguments,
             folder: self.folder(name),

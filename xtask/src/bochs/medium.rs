@@ -26,11 +26,12 @@ pub fn write(
     folder: &Path,
 ) -> Result<PathBuf> {
     create_folder(folder)?;
+    // Names of the FAT file system: eight characters and three.
     let payload = match boot {
         Boot::Image => vec![("entente.efi", read(&image.unified)?)],
         Boot::WithoutHypervisor => vec![
             ("vmlinuz", read(&image.kernel)?),
-            ("initramfs", read(&image.initramfs)?),
+            ("initrd", read(&image.initramfs)?),
         ],
     };
     let tables = acpi::tables(processors)?;
@@ -64,7 +65,7 @@ fn script(tables: &[&str], boot: Boot, command_line: &str) -> Result<String> {
         Boot::WithoutHypervisor => {
             let words = command_line.split_whitespace().map(|w| format!(" '{w}'"));
             format!(
-                "linux ($root)/vmlinuz{}\ninitrd ($root)/initramfs",
+                "linux ($root)/vmlinuz{}\ninitrd ($root)/initrd",
                 words.collect::<String>()
             )
         }
