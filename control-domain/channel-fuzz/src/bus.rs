@@ -39,7 +39,10 @@ pub fn bus(input: &[u8]) {
     bus.add(Box::new(heartbeat::Heartbeat::new(Default::default())));
     bus.add(Box::new(shutdown::Shutdown::new(Default::default())));
     bus.add(Box::new(time_sync::TimeSync::new(Box::new(|| STEP_NS))));
-    bus.add(Box::new(key_value::KeyValue::new(Default::default())));
+    bus.add(Box::new(key_value::KeyValue::new(
+        Default::default(),
+        Vec::new(),
+    )));
     let (strokes, movements) = (Strokes::default(), Movements::default());
     bus.add(Box::new(Keyboard::new(strokes.clone())));
     bus.add(Box::new(Mouse::new(movements.clone())));

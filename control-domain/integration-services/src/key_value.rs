@@ -1,4 +1,5 @@
-//! Key-value pairs: what the guest's daemon says about its system, asked for one by one.
+//! Key-value pairs: the guest's daemon is told what the host says about itself, and then asked what it says
+//! about its system, one pair at a time.
 
 use crate::session::{Response, Session};
 use crate::wire::{self, Version, kind};
@@ -12,9 +13,13 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 pub const INTERFACE: Uuid = Uuid::from_u128(0xa9a0f4e7_5a45_4d96_b827_8a841e8c03e6);
 const INSTANCE: Uuid = Uuid::from_u128(0x242ff919_07db_4180_9c2e_b86cb68c8c55);
 const VERSIONS: [Version; 3] = [Version::new(1, 0), Version::new(3, 0), Version::new(4, 0)];
+const SET: u8 = 1;
 const ENUMERATE: u8 = 3;
+const TEXT: u32 = 1;
 /// The pool in which the guest describes itself.
 const POOL_AUTO: u8 = 2;
+/// The pool in which the host describes itself.
+const POOL_AUTO_EXTERNAL: u8 = 3;
 /// HRESULT: there is no further key.
 const NO_MORE: u32 = 0x8007_0103;
 /// More keys than any guest has.
@@ -42,17 +47,22 @@ impl Pairs {
 pub struct KeyValue {
     session: Session,
     pairs: Pairs,
+    host: Vec<(String, String)>,
+    /// How many of those the guest knows.
+    told: usize,
     index: u32,
     next_ns: u64,
 }
 
 impl KeyValue {
-    /// The device, which keeps the pairs up to date.
-    pub fn new(pairs: Pairs) -> Self {
+    /// The device, which keeps the pairs up to date and tells the guest the host's.
+    pub fn new(pairs: Pairs, host: Vec<(String, String)>) -> Self {
         pairs.lock().clear();
         Self {
             session: Session::new(kind::KEY_VALUE, &VERSIONS),
             pairs,
+            host,
+            told: 0,
             index: 0,
             next_ns: 0,
         }
@@ -65,6 +75,7 @@ impl KeyValue {
         };
         let pair = wire::Enumerate::read_from_prefix(&response.body);
         match (response.status, pair) {
+            (0, _) if self.told < self.host.len() => self.told += 1,
             (0, Ok((pair, _))) if self.index + 1 < MOST_KEYS => {
                 let key = text(&pair.key, pair.key_bytes.get());
                 let value = text(&pair.value, pair.value_bytes.get());
@@ -80,6 +91,26 @@ impl KeyValue {
             _ => end(self),
         }
     }
+}
+
+/// The message that tells a pair.
+fn set((key, value): &(String, String)) -> wire::Set {
+    let mut message = wire::Set::new_zeroed();
+    message.operation = SET;
+    message.pool = POOL_AUTO_EXTERNAL;
+    message.value_type = TEXT.into();
+    message.key_bytes = put(key, &mut message.key).into();
+    message.value_bytes = put(value, &mut message.value).into();
+    message
+}
+
+/// Writes text as UTF-16 with a 0 behind it, cut to what fits. Answers its bytes.
+fn put(text: &str, bytes: &mut [u8]) -> u32 {
+    let room = bytes.len() / 2 - 1;
+    let units = text.encode_utf16().take(room).chain([0]);
+    let text: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+    bytes[..text.len()].copy_from_slice(&text);
+    text.len() as u32
 }
 
 /// UTF-16 of a guest, up to the first 0.
@@ -100,6 +131,7 @@ impl Device for KeyValue {
     fn open(&mut self, channel: &mut Channel<'_>) -> Result<(), Refused> {
         self.session.reset();
         self.pairs.lock().clear();
+        self.told = 0;
         self.index = 0;
         self.next_ns = channel.now_ns();
         Ok(())
@@ -115,11 +147,16 @@ impl Device for KeyValue {
         }
         let now = channel.now_ns();
         if self.session.is_idle() && (self.index > 0 || now >= self.next_ns) {
-            let mut message = wire::Enumerate::new_zeroed();
-            message.operation = ENUMERATE;
-            message.pool = POOL_AUTO;
-            message.index = self.index.into();
-            self.session.request(channel, message.as_bytes())?;
+            let mut question = wire::Enumerate::new_zeroed();
+            question.operation = ENUMERATE;
+            question.pool = POOL_AUTO;
+            question.index = self.index.into();
+            let pair = self.host.get(self.told).map(set);
+            let message = match &pair {
+                Some(pair) => pair.as_bytes(),
+                None => question.as_bytes(),
+            };
+            self.session.request(channel, message)?;
         }
         Ok(())
     }

@@ -129,6 +129,25 @@ layout! {
         /// Flags of `time_sync`.
         flags: u8,
     }
+    /// One key and its value, told.
+    Set {
+        /// 1: set.
+        operation: u8,
+        /// Which pool.
+        pool: u8,
+        /// 0.
+        reserved: U16,
+        /// 1: text.
+        value_type: U32,
+        /// Bytes of the key, its 0 included.
+        key_bytes: U32,
+        /// Bytes of the value, its 0 included.
+        value_bytes: U32,
+        /// UTF-16.
+        key: [u8; 512],
+        /// UTF-16.
+        value: [u8; 2048],
+    }
     /// One key and its value, asked for by its number.
     Enumerate {
         /// 3: enumerate.
@@ -163,5 +182,6 @@ mod tests {
         assert_eq!(size_of::<TimeReference>(), 22);
         assert_eq!(size_of::<TimeSample>(), 25);
         assert_eq!(size_of::<Enumerate>(), 2580);
+        assert_eq!(size_of::<Set>(), 2576);
     }
 }

@@ -186,11 +186,22 @@ fn time_is_set_once_and_then_steered() {
 #[test]
 fn the_guest_describes_itself() {
     let pairs = key_value::Pairs::default();
-    let device = Box::new(key_value::KeyValue::new(pairs.clone()));
+    let host = vec![("HostName".to_owned(), "pc".to_owned())];
+    let device = Box::new(key_value::KeyValue::new(pairs.clone(), host));
     let driver = Driver::load(device, key_value::INTERFACE);
     // Linux waits with its answer until its daemon is there, or 55 s.
     driver.wait(30 * SECOND);
     driver.negotiate(Version::new(4, 0));
+    // A guest whose daemon can't keep what it is told is told again, a minute later.
+    for status in [0x8000_4005, 0] {
+        let (header, body) = driver.receive().unwrap();
+        let told = wire::Set::read_from_bytes(&body).unwrap();
+        assert_eq!((told.operation, told.pool), (1, 3));
+        assert_eq!((told.key_bytes.get(), told.value_bytes.get()), (18, 6));
+        assert_eq!(told.value[..8], *b"p\0c\0\0\0\0\0");
+        driver.answer(header, status, &body);
+        driver.wait(if status == 0 { 0 } else { 61 * SECOND });
+    }
     let known = [("OSName", "Debian"), ("FullyQualifiedDomainName", "guest")];
     for (index, (key, value)) in known.iter().enumerate() {
         let (header, body) = driver.receive().unwrap();

@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::storage;
 use crate::terminal;
 use crate::video::PoolVideoMemory;
-use crate::vmbus_device::Services;
+use crate::vmbus_device::{Services, host_pairs};
 use crate::vmbus_host::Vmbus;
 use devices::{ByteSink, Chipset, Config, Disc, Diskette, Drive, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
@@ -94,7 +94,9 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
             file.name,
             about.join(", ")
         );
-        let mut devices = running.services.devices();
+        let mut devices = running
+            .services
+            .devices(host_pairs(&file.name, file.guid()));
         devices.extend(disks_on_vmbus(&file, &memory, &media));
         let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
         let clock = Clock::measure();

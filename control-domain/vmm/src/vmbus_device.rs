@@ -4,6 +4,7 @@ use integration_services::{heartbeat, key_value, shutdown, time_sync};
 use std::time::{SystemTime, UNIX_EPOCH};
 use synthetic_input::keyboard::{Keyboard, Strokes};
 use synthetic_input::mouse::{Mouse, Movements};
+use uuid::Uuid;
 use vmbus::Device;
 
 /// What the vmm can ask of a guest whose drivers are there.
@@ -19,17 +20,30 @@ pub struct Services {
 }
 
 impl Services {
-    /// The devices behind the handles, new for each start of the machine.
-    pub fn devices(&self) -> Vec<Box<dyn Device>> {
+    /// The devices behind the handles, new for each start of the machine. `host` are the pairs that its guest
+    /// is told.
+    pub fn devices(&self, host: Vec<(String, String)>) -> Vec<Box<dyn Device>> {
         vec![
             Box::new(shutdown::Shutdown::new(self.shutdown.clone())),
             Box::new(time_sync::TimeSync::new(Box::new(utc_ns))),
             Box::new(heartbeat::Heartbeat::new(self.heartbeat.clone())),
-            Box::new(key_value::KeyValue::new(self.pairs.clone())),
+            Box::new(key_value::KeyValue::new(self.pairs.clone(), host)),
             Box::new(Keyboard::new(self.keyboard.clone())),
             Box::new(Mouse::new(self.mouse.clone())),
         ]
     }
+}
+
+/// What guests of Hyper-V are told about where they run.
+pub fn host_pairs(machine: &str, guid: Uuid) -> Vec<(String, String)> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let pairs = [
+        ("HostName", host.trim().to_owned()),
+        ("PhysicalHostName", host.trim().to_owned()),
+        ("VirtualMachineId", guid.to_string().to_uppercase()),
+        ("VirtualMachineName", machine.to_owned()),
+    ];
+    pairs.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 fn utc_ns() -> u64 {

@@ -32,7 +32,7 @@ fn answered(page: &RunPage) -> u64 {
 #[test]
 fn a_guest_connects_and_is_offered_the_services() {
     let mut b = bench(2, None);
-    b.machine.vmbus = Some(Vmbus::new(Services::default().devices()));
+    b.machine.vmbus = Some(Vmbus::new(Services::default().devices(Vec::new())));
     let posted = |memory: &BusMemory| {
         let offset = (SCRATCH_OFFSET + VMBUS_MESSAGE_SLOT * 256) as u64;
         let mut message = [0; 256];
