@@ -123,6 +123,8 @@ impl HyperV {
             RESET => 0,
             REFERENCE_COUNTER => self.clock.time(now),
             REFERENCE_TSC if partition.reference_tsc_offered => partition.reference_tsc(),
+            // Linux turns it off before kexec and at a crash without a look at what was offered.
+            REFERENCE_TSC => 0,
             TSC_FREQUENCY => partition.tsc_hz,
             APIC_FREQUENCY => partition.apic_hz,
             INTERRUPT_COMMAND if !apic.x2apic() => apic.command(),
@@ -151,6 +153,7 @@ impl HyperV {
             RESET if value & 1 != 0 => Effect::Reset,
             RESET => Effect::None,
             REFERENCE_TSC if partition.reference_tsc_offered => partition.set_reference_tsc(value),
+            REFERENCE_TSC if value & 1 == 0 => Effect::None,
             END_OF_INTERRUPT if value >> 32 == 0 => {
                 let effect = apic.write(number::END_OF_INTERRUPT << 4, 0, now);
                 self.interrupt_ended(now, apic);
@@ -285,8 +288,9 @@ mod tests {
         );
         assert_eq!(bench.read(REFERENCE_TSC, 0), Ok(0x2001));
         let mut bench = Bench::new(false);
-        assert_eq!(bench.read(REFERENCE_TSC, 0), Err(GeneralProtection));
-        assert_eq!(bench.write(REFERENCE_TSC, 1), Err(GeneralProtection));
+        assert_eq!(bench.write(REFERENCE_TSC, 0x2001), Err(GeneralProtection));
+        assert_eq!(bench.read(REFERENCE_TSC, 0), Ok(0));
+        assert_eq!(bench.write(REFERENCE_TSC, 0x2000), Ok(Effect::None));
     }
 
     #[test]
