@@ -229,7 +229,7 @@ impl VirtualProcessor {
 
     /// Runs the timers up to `tsc`, and ends a halt if something can be delivered. Call before each
     /// entry.
-    #[inline]
+    #[inline(always)]
     pub fn poll(&mut self, partition: &Partition, tsc: u64) {
         let now = ticks(partition, tsc);
         if now >= self.due {

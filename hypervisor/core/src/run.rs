@@ -24,6 +24,8 @@ pub struct Processor<H: Hal> {
     pub vcpu: H::Vcpu,
     /// Where the last intercepted instruction lay.
     pub fetch: Fetch,
+    /// What CPUID told it.
+    pub cpuid_answers: exits::cpuid::Answers,
     /// Its overlay pages: messages, events, assist.
     overlays: [OverlayPage; 3],
     /// Guest-physical page of the xAPIC registers, if any.
@@ -141,6 +143,7 @@ impl<H: Hal> Processor<H> {
             vcpu,
             emulated,
             fetch: Fetch::default(),
+            cpuid_answers: exits::cpuid::Answers::default(),
             overlays: [messages, events, assist].map(|page| OverlayPage { page, gpa: None }),
             apic_page: Some(0xfee0_0000),
             owed: Owed::Nothing,

@@ -5,16 +5,15 @@
 
 /// The tags of one CPU. 0 is the host's, 1 the control domain's.
 pub struct Tags {
-    cpu: u32,
+    /// The CPU in the upper 16 bits, how often all tags were flushed below.
     epoch: u64,
     next: u32,
     count: u32,
 }
 
-/// A tag that a guest processor holds, good on one CPU in one epoch.
+/// A tag that a guest processor holds, good on one CPU in one epoch; the default one nowhere.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tag {
-    cpu: u32,
     epoch: u64,
     pub number: u32,
 }
@@ -26,16 +25,16 @@ impl Tags {
     /// `count` tags exist on CPU `cpu` (AMD: CPUID 8000_000A EBX; Intel: 65536).
     pub fn new(cpu: usize, count: u32) -> Self {
         Self {
-            cpu: cpu as u32,
-            epoch: 1,
+            epoch: (cpu as u64) << 48 | 1,
             next: CONTROL_DOMAIN + 1,
             count,
         }
     }
 
     /// Is `tag` still good here?
+    #[inline]
     pub fn holds(&self, tag: Tag) -> bool {
-        tag.epoch == self.epoch && tag.cpu == self.cpu
+        tag.epoch == self.epoch
     }
 
     /// A fresh tag, and whether all of this CPU's translations must be flushed first.
@@ -49,7 +48,6 @@ impl Tags {
         self.next += 1;
         (
             Tag {
-                cpu: self.cpu,
                 epoch: self.epoch,
                 number,
             },

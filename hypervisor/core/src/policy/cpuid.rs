@@ -129,6 +129,11 @@ fn passed(vendor: Vendor, leaf: u32, subleaf: u32) -> [u32; 4] {
     }
 }
 
+/// Does [`guest_cpuid`] answer alike as long as the processor lives, whatever [`Mirrored`] says?
+pub const fn is_constant(leaf: u32) -> bool {
+    !matches!(leaf, 1 | 7 | 0xd | 0x8000_0001)
+}
+
 /// EAX, EBX, ECX, EDX for a guest, except the Hyper-V leaves. `host` is the physical CPUID.
 pub fn guest_cpuid(
     vendor: Vendor,

@@ -20,6 +20,7 @@ mod fault {
 }
 
 /// Decodes the exit that `vmcb` holds.
+#[inline(always)]
 pub fn decode(vmcb: &Vmcb) -> Exit {
     let info1 = vmcb.exit_info1;
     match vmcb.exit_code {

@@ -1,6 +1,6 @@
 //! What the CPU must have, and what it may have.
 
-use super::run_bounds::PauseFilter;
+use super::run_bounds::PauseLoop;
 use crate::cpu::{self, EFER_SVME, msr};
 
 /// What this CPU's SVM can do.
@@ -11,7 +11,7 @@ pub struct Features {
     /// The VMCB tells where the next instruction is.
     pub next_rip: bool,
     /// For guests.
-    pub pause_filter: Option<PauseFilter>,
+    pub pause_loop: Option<PauseLoop>,
     /// CPUID 8000_0001 EDX bit 26.
     pub gigabyte_pages: bool,
 }
@@ -78,7 +78,7 @@ pub fn check() -> Result<Features, Missing> {
     Ok(Features {
         tags,
         next_rip: features & 1 << 3 != 0,
-        pause_filter: PauseFilter::new(features),
+        pause_loop: PauseLoop::new(features),
         gigabyte_pages: extended[3] & 1 << 26 != 0,
     })
 }

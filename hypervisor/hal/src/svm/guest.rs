@@ -16,8 +16,8 @@ use hypervisor_core::hal::{Exit, Hpa, Vcpu};
 /// What a guest's processor has besides VMCB and general registers.
 pub struct Guest {
     unswitched: GuestState,
+    /// None that is good anywhere, once translations are to be dropped.
     tag: Tag,
-    flush: bool,
     /// An NMI is being handled: no other until IRET.
     nmi_masked: bool,
     /// An interrupt was handed to the CPU as a virtual one, and the guest has not taken it yet.
@@ -81,13 +81,12 @@ impl SvmVcpu {
         vmcb.virtual_interrupt = virtual_interrupt::MASKING;
         vmcb.nested_control = NESTED_PAGING;
         vmcb.nested_cr3 = root.0;
-        if let Some(filter) = features.pause_filter {
-            filter.write_to(&mut vmcb);
+        if let Some(bound) = features.pause_loop {
+            bound.write_to(&mut vmcb);
         }
         let role = Guest {
             unswitched: GuestState::new(pool, machine.components.guest)?,
             tag: Tag::default(),
-            flush: false,
             nmi_masked: false,
             interrupt_requested: false,
         };
@@ -127,10 +126,9 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     #[inline(always)]
     fn enter(&mut self, cpu: &mut SvmCpu) -> Exit {
         let guest = self;
-        if guest.role.flush || !cpu.role.tags.holds(guest.role.tag) {
+        if !cpu.role.tags.holds(guest.role.tag) {
             let (tag, flush_all) = cpu.role.tags.take();
             guest.role.tag = tag;
-            guest.role.flush = false;
             guest.vmcb.asid = tag.number;
             if flush_all {
                 guest.vmcb.tlb_control = FLUSH_ALL;
@@ -159,7 +157,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
     }
 
     fn flush_translations(&mut self) {
-        self.role.flush = true;
+        self.role.tag = Tag::default();
     }
 
     fn registers(&self) -> Registers {
@@ -231,7 +229,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
         v.interrupt_shadow = v.interrupt_shadow & !1 | r.interrupt_shadow & 1;
         guest.role.unswitched.set_xcr0(r.xcr0);
         guest.role.unswitched.debug_registers = r.dr;
-        guest.role.flush = true;
+        guest.flush_translations();
         guest.set_task_priority(r.cr8 as u8);
         true
     }
@@ -434,6 +432,6 @@ impl SvmVcpu {
         self.role.unswitched.debug_registers = [0; 4];
         self.role.nmi_masked = false;
         self.role.interrupt_requested = false;
-        self.role.flush = true;
+        self.role.tag = Tag::default();
     }
 }

@@ -1,10 +1,8 @@
 //! Bounds on runs in which a guest only waits for another of its processors (APM vol. 2 §15.14.4).
 //!
 //! A processor that spins may wait for one whose thread the control domain has not let run: after a
-//! while the control domain gets its CPU back. Here the CPU counts pauses; it has no timer that would
-//! bound a run that starts with interrupts off, as `vmx::run_bounds` does. On a PC none is needed: an
-//! interrupt of the control domain ends a run whatever the guest's flag is. In Bochs it does not, and
-//! the filter is what lets a guest with two processors start (`docs/decisions/0005-waiting-guests.md`).
+//! while the control domain gets its CPU back. In Bochs this is needed for a guest with two processors
+//! to start at all (`docs/decisions/0005-waiting-guests.md`).
 
 use super::vmcb::{Vmcb, misc1};
 
@@ -13,14 +11,14 @@ const PAUSE_LOOP_COUNT: u16 = 1 << 10;
 /// Pauses that are no further apart belong to one loop: in cycles.
 const PAUSE_GAP_CYCLES: u16 = 512;
 
-/// The filter of the PAUSE intercept.
+/// The PAUSE filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PauseFilter {
+pub struct PauseLoop {
     /// 0 where the CPU looks at no gap: it then counts all pauses since the entry.
     gap_cycles: u16,
 }
 
-impl PauseFilter {
+impl PauseLoop {
     /// From CPUID 8000_000A EDX; `None` where the CPU has none, and each PAUSE would exit.
     pub const fn new(features: u32) -> Option<Self> {
         const FILTER: u32 = 1 << 10;
@@ -50,17 +48,17 @@ mod tests {
     #[test]
     fn without_a_filter_no_pause_is_intercepted_and_without_a_threshold_none_is_asked_for() {
         // As Bochs's Ryzen and a PC's report it, and QEMU 7.2.
-        assert_eq!(PauseFilter::new(0x44f), Some(PauseFilter { gap_cycles: 0 }));
-        let pc = PauseFilter::new(0x119b_bcff);
+        assert_eq!(PauseLoop::new(0x44f), Some(PauseLoop { gap_cycles: 0 }));
+        let pc = PauseLoop::new(0x119b_bcff);
         let gap_cycles = PAUSE_GAP_CYCLES;
-        assert_eq!(pc, Some(PauseFilter { gap_cycles }));
-        assert_eq!(PauseFilter::new(1), None);
+        assert_eq!(pc, Some(PauseLoop { gap_cycles }));
+        assert_eq!(PauseLoop::new(1), None);
     }
 
     #[test]
     fn the_bound_is_an_intercept_with_a_count() {
         let mut vmcb = Vmcb::zeroed();
-        PauseFilter { gap_cycles: 7 }.write_to(&mut vmcb);
+        PauseLoop { gap_cycles: 7 }.write_to(&mut vmcb);
         assert_eq!(vmcb.intercept_misc1, misc1::PAUSE);
         assert_eq!((vmcb.pause_count, vmcb.pause_threshold), (1 << 10, 7));
     }

@@ -101,6 +101,7 @@ impl<R> State for Processor<R> {
         self.vmcb.cpl
     }
 
+    #[inline(always)]
     fn code_mode(&self) -> CodeMode {
         let attributes = self.vmcb.cs.attributes;
         if self.vmcb.efer & EFER_LMA != 0 && attributes & CS_LONG != 0 {
@@ -112,6 +113,7 @@ impl<R> State for Processor<R> {
         }
     }
 
+    #[inline(always)]
     fn cs_base(&self) -> u64 {
         if self.code_mode() == CodeMode::Bits64 {
             0
@@ -120,6 +122,7 @@ impl<R> State for Processor<R> {
         }
     }
 
+    #[inline(always)]
     fn paging(&self) -> Paging {
         Paging {
             cr0: self.vmcb.cr0,

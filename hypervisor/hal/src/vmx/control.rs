@@ -7,6 +7,7 @@ use super::control_registers::{ControlRegister, cr0, cr4};
 use super::controls::{primary, secondary};
 use super::features::Features;
 use super::host::HostState;
+use super::nmi::Waiting;
 use super::state::Processor;
 use super::vmcs::{Field, SegmentField, Vmcs, event, interruptibility, reason};
 use super::{Vmx, exits, nmi, switch, tables};
@@ -31,6 +32,8 @@ pub struct Host {
     pub state: HostState,
     /// The control domain's state while a guest is attached.
     pub unswitched: unswitched::HostState,
+    /// Where NMIs go that the hypervisor itself takes on this CPU.
+    pub nmi: &'static Waiting,
     /// An NMI of the control domain that it did not get yet.
     pub nmi_pending: bool,
     /// The primary controls that the VMCS has.
@@ -69,6 +72,7 @@ pub unsafe fn start(
         tags: Tags::new(index, TAGS),
         state,
         unswitched: unswitched::HostState::new(pool, machine.components)?,
+        nmi: nmi::waiting(index)?,
         nmi_pending: false,
         primary: features.control_domain.primary,
         primary_at_rest: features.control_domain.primary,
@@ -155,7 +159,7 @@ impl VmxCpu {
     /// Injects an NMI that waits, or asks for an exit as soon as it can be taken.
     fn offer_nmi(&mut self) {
         loop {
-            self.role.nmi_pending |= nmi::take(self.role.index);
+            self.role.nmi_pending |= self.role.nmi.take();
             let mut controls = self.role.primary_at_rest;
             if self.role.nmi_pending {
                 // A crash report stops the other CPUs by NMI, be it in the control domain, in a guest
@@ -176,7 +180,7 @@ impl VmxCpu {
                 self.vmcs.write(Field::PRIMARY_CONTROLS, controls.into());
             }
             // One that came before the controls were written is not forgotten.
-            if !nmi::is_waiting(self.role.index) {
+            if !self.role.nmi.is_waiting() {
                 return;
             }
         }

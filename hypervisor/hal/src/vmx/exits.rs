@@ -21,9 +21,10 @@ mod violation {
 }
 
 /// Decodes an exit for `exit_reason`; `read` reads a field of the VMCS.
+#[inline(always)]
 pub fn decode(exit_reason: u32, read: impl Fn(Field) -> u64) -> Exit {
     match exit_reason {
-        reason::EXTERNAL_INTERRUPT | reason::PAUSE | reason::PREEMPTION_TIMER => Exit::Interrupt,
+        reason::EXTERNAL_INTERRUPT | reason::PAUSE => Exit::Interrupt,
         reason::INTERRUPT_WINDOW | reason::NMI_WINDOW | reason::TPR_BELOW_THRESHOLD => {
             Exit::InterruptWindow
         }

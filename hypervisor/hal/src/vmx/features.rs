@@ -2,7 +2,6 @@
 
 use super::controls::{Capabilities, Capability, Controls, Refused, primary, secondary};
 use super::mitigations::Mitigations;
-use super::run_bounds::PreemptionTimer;
 use super::switch;
 use crate::cpu;
 
@@ -14,7 +13,6 @@ mod msr {
     pub const PRIMARY: u32 = 0x482;
     pub const EXIT: u32 = 0x483;
     pub const ENTRY: u32 = 0x484;
-    pub const MISC: u32 = 0x485;
     pub const CR0_FIXED: [u32; 2] = [0x486, 0x487];
     pub const CR4_FIXED: [u32; 2] = [0x488, 0x489];
     pub const SECONDARY: u32 = 0x48b;
@@ -57,8 +55,6 @@ pub struct Features {
     pub control_domain: Controls,
     /// For guests.
     pub guest: Controls,
-    /// For guests too.
-    pub preemption_timer: Option<PreemptionTimer>,
     /// What entries to guests should do.
     pub mitigations: Mitigations,
 }
@@ -197,7 +193,6 @@ pub fn check() -> Result<Features, Missing> {
             control_domain: Controls::control_domain(&capabilities).map_err(Missing::Control)?,
             guest: Controls::guest(&capabilities).map_err(Missing::Control)?,
             mitigations: Mitigations::of_this_cpu(),
-            preemption_timer: PreemptionTimer::new(capabilities.pin, cpu::rdmsr(msr::MISC)),
         })
     }
 }

@@ -5,10 +5,10 @@ use super::control_registers::ControlRegister;
 use super::controls::primary;
 use super::mitigations::Mitigations;
 use super::registers::{self, Exchanged};
-use super::run_bounds::RunBounds;
+use super::run_bounds::PauseLoop;
 use super::state::Processor;
 use super::vmcs::{Field, Vmcs, event, interruptibility, reason};
-use super::{Vmx, exits, nmi, switch, tables};
+use super::{Vmx, exits, switch, tables};
 use crate::cpu::{self, EFER_LMA, EFER_LME, EFER_NXE};
 use crate::machine::Machine;
 use crate::memory::PoolBox;
@@ -53,20 +53,19 @@ pub struct Guest {
     exchanged: Exchanged,
     apic_page: PoolBox<ApicPage>,
     ept_pointer: u64,
+    /// None that is good anywhere, once translations are to be dropped.
     tag: Tag,
-    flush: bool,
-    /// It was attached, and not entered since.
-    just_attached: bool,
     /// The CPU whose host state the VMCS has.
     host_cpu: Option<usize>,
     /// Priority class of an interrupt that waits.
     window: Option<u8>,
     nmi_waits: bool,
+    /// Something waits, or the VMCS still asks for an exit.
+    asks: bool,
     primary_at_rest: u32,
     /// What the VMCS has of these.
     primary: u32,
     tpr_threshold: u8,
-    run_bounds: RunBounds,
     mitigations: Mitigations,
 }
 
@@ -86,7 +85,9 @@ impl VmxVcpu {
         let mut vmcs = Vmcs::new(pool, features.revision)?;
         let ept_pointer = tables::pointer(root);
         vmcs.set_controls(&features.guest);
-        let run_bounds = RunBounds::new(&mut vmcs, &features.guest, features.preemption_timer);
+        if let Some(bound) = PauseLoop::new(&features.guest) {
+            bound.write_to(&mut vmcs);
+        }
         vmcs.with(|vmcs| {
             for (field, value) in [
                 (Field::EXCEPTION_BITMAP, EXCEPTIONS),
@@ -105,15 +106,13 @@ impl VmxVcpu {
             apic_page,
             ept_pointer,
             tag: Tag::default(),
-            flush: false,
-            just_attached: false,
             host_cpu: None,
             window: None,
             nmi_waits: false,
+            asks: false,
             primary_at_rest: features.guest.primary,
             primary: features.guest.primary,
             tpr_threshold: 0,
-            run_bounds,
             mitigations: *mitigations,
         };
         let mut vcpu = Processor {
@@ -129,14 +128,11 @@ impl VmxVcpu {
     }
 
     /// A tag of this CPU, and no translation that is older than the wish to drop them.
+    #[cold]
     fn take_tag(&mut self, cpu: &mut VmxCpu) {
         let role = &mut self.role;
-        if !role.flush && cpu.role.tags.holds(role.tag) {
-            return;
-        }
         let (tag, flush_all) = cpu.role.tags.take();
         role.tag = tag;
-        role.flush = false;
         if flush_all {
             switch::invalidate_all();
         } else {
@@ -149,6 +145,7 @@ impl VmxVcpu {
 
     /// Asks for the exits that what waits needs. An interrupt that only the task priority holds back
     /// waits for that; any other for the flags.
+    #[cold]
     fn ask_for_windows(&mut self) {
         let role = &mut self.role;
         let mut controls = role.primary_at_rest;
@@ -165,6 +162,7 @@ impl VmxVcpu {
             role.tpr_threshold = threshold;
             self.vmcs.write(Field::TPR_THRESHOLD, threshold.into());
         }
+        role.asks = threshold != 0 || controls != role.primary_at_rest;
         if controls != role.primary {
             role.primary = controls;
             self.vmcs.write(Field::PRIMARY_CONTROLS, controls.into());
@@ -172,6 +170,7 @@ impl VmxVcpu {
     }
 
     /// An exception or NMI that exited. `None`: it was given back to the guest.
+    #[inline(never)]
     fn exception(&mut self, cpu: &mut VmxCpu) -> Option<Exit> {
         let info = self.vmcs.read(Field::EXIT_EVENT) as u32;
         match (info & event::TYPE, info as u8) {
@@ -221,7 +220,7 @@ impl VmxVcpu {
         });
         self.load_control_registers(r.cr0, r.cr4, r.efer);
         self.role.exchanged = exchanged;
-        self.role.flush = true;
+        self.flush_translations();
         self.set_task_priority(r.cr8 as u8);
     }
 }
@@ -239,7 +238,8 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         self.role.unswitched.attach(host);
         self.role.unswitched.take_debug_registers(host);
         self.role.exchanged.swap();
-        self.role.just_attached = true;
+        // From here on only the hypervisor runs until the entry.
+        self.role.mitigations.flush_l1d();
     }
 
     fn detach(&mut self, cpu: &mut VmxCpu) {
@@ -249,24 +249,24 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         cpu.vmcs.load();
     }
 
+    #[inline(always)]
     fn enter(&mut self, cpu: &mut VmxCpu) -> Exit {
-        self.take_tag(cpu);
-        let mitigations = self.role.mitigations;
-        if core::mem::take(&mut self.role.just_attached) {
-            mitigations.flush_l1d();
+        if !cpu.role.tags.holds(self.role.tag) {
+            self.take_tag(cpu);
         }
         loop {
-            self.ask_for_windows();
-            let interrupts_off = self.vmcs.read(Field::RFLAGS) & RFLAGS_IF == 0;
-            self.role
-                .run_bounds
-                .interrupts_off(&mut self.vmcs, interrupts_off);
-            if nmi::is_waiting(cpu.role.index) {
+            if self.role.asks {
+                self.ask_for_windows();
+            }
+            if cpu.role.nmi.is_waiting() {
                 return Exit::Interrupt;
             }
             // SAFETY: VMX is on on this CPU (`cpu` proves it), `attach` made the VMCS current with this
             // CPU's host state; the nested tables map frames of the guest pool and overlay pages alone.
-            let exit_reason = unsafe { self.switch(mitigations.clear_buffers) };
+            let exit_reason = unsafe { self.switch(self.role.mitigations.clear_buffers) };
+            if reason::is_of_instruction(exit_reason) {
+                return exits::decode(exit_reason, |field| self.vmcs.read(field));
+            }
             match exit_reason {
                 reason::EXCEPTION_OR_NMI => {
                     if let Some(exit) = self.exception(cpu) {
@@ -275,7 +275,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
                 }
                 reason::NMI_WINDOW => {
                     // The handler may have asked for it behind our back.
-                    (self.role.primary, self.role.nmi_waits) = (0, false);
+                    (self.role.primary, self.role.nmi_waits, self.role.asks) = (0, false, true);
                     return Exit::InterruptWindow;
                 }
                 reason::CONTROL_REGISTER if self.control_register_access() => {}
@@ -285,7 +285,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
     }
 
     fn flush_translations(&mut self) {
-        self.role.flush = true;
+        self.role.tag = Tag::default();
     }
 
     fn registers(&self) -> Registers {
@@ -357,7 +357,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
     fn inject_nmi(&mut self) -> bool {
         let blocked = interruptibility::SHADOW | interruptibility::NMI;
         if self.event.is_some() || self.vmcs.read(Field::INTERRUPTIBILITY) & blocked != 0 {
-            self.role.nmi_waits = true;
+            (self.role.nmi_waits, self.role.asks) = (true, true);
             return false;
         }
         self.inject(event::NMI, 2, None);
@@ -367,6 +367,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
 
     fn request_window(&mut self, priority_class: Option<u8>) {
         self.role.window = priority_class;
+        self.role.asks |= priority_class.is_some();
     }
 
     fn task_priority(&self) -> u8 {

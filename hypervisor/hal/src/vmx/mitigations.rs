@@ -1,6 +1,6 @@
 //! What a CPU must forget before a guest runs on it, or the guest could read it by timing.
 //!
-//! The first-level data cache is flushed at the first entry after the control domain or another
+//! The first-level data cache is flushed when a guest is attached, after the control domain or another
 //! guest had the CPU (L1 terminal fault); in between only the hypervisor ran, which keeps no
 //! secrets of one guest while another runs. Buffers are cleared at every entry (MDS and its kin).
 //! What runs at the same time on the CPU's other thread is the control domain's to choose.

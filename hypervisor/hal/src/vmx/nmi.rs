@@ -9,7 +9,7 @@ use super::vmcs::Field;
 use crate::handoff::MAX_CPUS;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-static ARRIVED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+static ARRIVED: [Waiting; MAX_CPUS] = [const { Waiting(AtomicBool::new(false)) }; MAX_CPUS];
 /// The CPU runs on VMX and has a current VMCS.
 static ACTIVE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 
@@ -25,7 +25,7 @@ pub fn arrived(index: usize) {
     let (Some(arrived), Some(active)) = (ARRIVED.get(index), ACTIVE.get(index)) else {
         return;
     };
-    arrived.store(true, SeqCst);
+    arrived.0.store(true, SeqCst);
     if active.load(SeqCst) && switch::vmptrst() != u64::MAX {
         // Both kinds of processor have virtual NMIs, so the control is legal.
         let controls = switch::vmread(Field::PRIMARY_CONTROLS.0);
@@ -36,16 +36,23 @@ pub fn arrived(index: usize) {
     }
 }
 
-/// Takes the mark away; answers whether it was there.
-pub fn take(index: usize) -> bool {
-    ARRIVED
-        .get(index)
-        .is_some_and(|arrived| arrived.swap(false, SeqCst))
+/// The mark of one CPU.
+pub struct Waiting(AtomicBool);
+
+impl Waiting {
+    /// Takes it away; answers whether it was there.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, SeqCst)
+    }
+
+    /// Whether it is there.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.0.load(SeqCst)
+    }
 }
 
-/// Whether the mark is there.
-pub fn is_waiting(index: usize) -> bool {
-    ARRIVED
-        .get(index)
-        .is_some_and(|arrived| arrived.load(SeqCst))
+/// The mark of CPU `index`; `None` for more CPUs than there can be.
+pub fn waiting(index: usize) -> Option<&'static Waiting> {
+    ARRIVED.get(index)
 }

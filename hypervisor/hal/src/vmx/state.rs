@@ -44,23 +44,45 @@ impl<R> Processor<R> {
     ///
     /// # Safety
     /// Those of [`switch::enter`]; the VMCS is the current one.
+    #[inline(always)]
     pub unsafe fn switch(&mut self, clear_buffers: bool) -> u32 {
-        if let Some(event) = self.event.take() {
-            if let Some(cr2) = event.cr2 {
-                cpu::set_cr2(cr2);
-            }
-            self.vmcs.with(|vmcs| {
-                vmcs.write(Field::ENTRY_EVENT, event.info.into());
-                vmcs.write(Field::ENTRY_ERROR_CODE, event.error_code.into());
-            });
+        if self.event.is_some() {
+            self.load_event();
         }
         // SAFETY: the caller's; `launched` is kept along with the VMCS.
-        if !unsafe { switch::enter(&mut self.registers, self.vmcs.launched, clear_buffers) } {
-            return reason::NOT_ENTERED;
-        }
+        let exit_reason =
+            unsafe { switch::enter(&mut self.registers, self.vmcs.launched, clear_buffers) };
         self.vmcs.launched = true;
+        // An instruction of its own: no event was on its way, and no IRET.
+        if !reason::is_of_instruction(exit_reason) {
+            self.keep_event(exit_reason);
+        }
+        exit_reason
+    }
+
+    /// Gives the CPU the event that waits.
+    #[cold]
+    fn load_event(&mut self) {
+        let Some(event) = self.event.take() else {
+            return;
+        };
+        if let Some(cr2) = event.cr2 {
+            cpu::set_cr2(cr2);
+        }
         self.vmcs.with(|vmcs| {
-            let exit_reason = vmcs.read(Field::EXIT_REASON) as u32;
+            vmcs.write(Field::ENTRY_EVENT, event.info.into());
+            vmcs.write(Field::ENTRY_ERROR_CODE, event.error_code.into());
+        });
+    }
+
+    /// Makes an event pending again whose delivery the exit interrupted.
+    #[inline(never)]
+    fn keep_event(&mut self, exit_reason: u32) {
+        if exit_reason == reason::NOT_ENTERED {
+            self.vmcs.launched = false;
+            return;
+        }
+        self.vmcs.with(|vmcs| {
             let interrupted = vmcs.read(Field::VECTORING_EVENT) as u32;
             if exit_reason & reason::ENTRY_FAILURE != 0 {
                 // An exit would have cleared it.
@@ -70,8 +92,7 @@ impl<R> Processor<R> {
             } else {
                 block_nmis_again(vmcs, exit_reason);
             }
-            exit_reason
-        })
+        });
     }
 
     /// Injects an event at the next entry.
@@ -106,6 +127,7 @@ impl<R> Processor<R> {
     }
 
     /// A write to CR0 or CR4 that exited. `false`: it was some other access, which nothing asked for.
+    #[inline(never)]
     pub fn control_register_access(&mut self) -> bool {
         const REGISTER: u64 = 0xf;
         const ACCESS: u64 = 3 << 4;
@@ -194,6 +216,7 @@ impl<R> State for Processor<R> {
         self.vmcs.read(Field::RIP)
     }
 
+    #[inline(always)]
     fn advance_to(&mut self, rip: u64) {
         self.vmcs.with(|vmcs| {
             vmcs.write(Field::RIP, rip);
@@ -212,14 +235,17 @@ impl<R> State for Processor<R> {
         self.vmcs.write(Field::RFLAGS, value);
     }
 
+    #[inline(always)]
     fn next_rip(&self) -> Option<u64> {
         // Every exit that an instruction causes says its length (§28.2.5).
-        let next = self.vmcs.with(|vmcs| {
-            vmcs.read(Field::RIP)
-                .wrapping_add(vmcs.read(Field::INSTRUCTION_LENGTH))
+        let (rip, next) = self.vmcs.with(|vmcs| {
+            let rip = vmcs.read(Field::RIP);
+            (rip, rip.wrapping_add(vmcs.read(Field::INSTRUCTION_LENGTH)))
         });
-        Some(match self.code_mode() {
-            CodeMode::Bits64 => next,
+        // The mode matters only where four gigabytes end.
+        Some(match (rip ^ next) >> 32 {
+            0 => next,
+            _ if self.code_mode() == CodeMode::Bits64 => next,
             _ => next & 0xffff_ffff,
         })
     }
@@ -249,6 +275,7 @@ impl<R> State for Processor<R> {
         }
     }
 
+    #[inline(always)]
     fn paging(&self) -> Paging {
         self.vmcs.with(|vmcs| Paging {
             cr0: self.cr0.seen(vmcs.read(Field::CR0)),

@@ -5,25 +5,19 @@ use core::arch::{asm, global_asm};
 
 global_asm!(
     // rdi = general registers in the order of their encoding, esi = bit 0 to resume, bit 1 to clear
-    // the CPU's buffers: VERW of any selector in memory does. RSP is switched by the VMCS. Answers 0
-    // after an exit, 1 if nothing was entered.
+    // the CPU's buffers: VERW of any selector in memory does. RSP is switched by the VMCS. Keeps RBX
+    // and RBP; answers the exit's reason in eax, all ones if nothing was entered.
     ".global entente_vmx_enter",
     "entente_vmx_enter:",
     "push rbx",
     "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
     "push rdi",
     "mov eax, {host_rsp}",
     "vmwrite rax, rsp",
-    "test esi, 2",
-    "jz 5f",
-    "mov [rsp - 8], ss",
-    "verw [rsp - 8]",
-    "5:",
-    "test esi, 1",
+    "cmp esi, 1",
+    "jne 5f",
+    // Here ZF says whether to resume, and nothing below changes it.
+    "2:",
     "mov rax, [rdi]",
     "mov rcx, [rdi + 8]",
     "mov rdx, [rdi + 16]",
@@ -39,15 +33,27 @@ global_asm!(
     "mov r14, [rdi + 112]",
     "mov r15, [rdi + 120]",
     "mov rdi, [rdi + 56]",
-    "jnz 2f",
-    "vmlaunch",
-    "jmp 3f",
-    "2:",
+    "jnz 3f",
     "vmresume",
-    "3:",
-    "pop rdi",
-    "mov eax, 1",
     "jmp 4f",
+    "3:",
+    "vmlaunch",
+    "4:",
+    "pop rdi",
+    "mov eax, -1",
+    "pop rbp",
+    "pop rbx",
+    "ret",
+    // Not the usual way in: buffers to clear, or the first entry.
+    "5:",
+    "test esi, 2",
+    "jz 6f",
+    "mov [rsp - 8], ss",
+    "verw [rsp - 8]",
+    "6:",
+    "not esi",
+    "test esi, 1",
+    "jmp 2b",
     ".global entente_vmx_exited",
     "entente_vmx_exited:",
     "xchg rdi, [rsp]",
@@ -67,20 +73,18 @@ global_asm!(
     "mov [rdi + 120], r15",
     "pop rcx",
     "mov [rdi + 56], rcx",
-    "xor eax, eax",
-    "4:",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
+    "mov ecx, {exit_reason}",
+    "vmread rax, rcx",
     "pop rbp",
     "pop rbx",
     "ret",
     host_rsp = const Field::HOST_RSP.0,
+    exit_reason = const Field::EXIT_REASON.0,
 );
 
 unsafe extern "sysv64" {
-    fn entente_vmx_enter(registers: *mut [u64; 16], how: u32) -> u32;
+    /// Not called but by `enter`, which knows what it keeps.
+    fn entente_vmx_enter();
     /// Where an exit lands; not called.
     fn entente_vmx_exited();
 }
@@ -90,19 +94,42 @@ pub fn exit_address() -> u64 {
     entente_vmx_exited as *const () as u64
 }
 
-/// Runs what the current VMCS describes until it exits; `false` if it could not be entered. RSP is
-/// taken from and left in the VMCS.
+/// Runs what the current VMCS describes until it exits; answers the exit's reason,
+/// [`reason::NOT_ENTERED`](super::vmcs::reason::NOT_ENTERED) if it could not be entered. RSP is taken
+/// from and left in the VMCS.
 ///
 /// # Safety
 /// 1. The current VMCS has the host state of this CPU, [`exit_address`] included.
 /// 2. Its nested tables, bitmaps and controls keep what runs away from the hypervisor's memory.
 /// 3. `resume` says whether it was entered since it was loaded.
 #[must_use]
-pub unsafe fn enter(registers: &mut [u64; 16], resume: bool, clear_buffers: bool) -> bool {
+#[inline(always)]
+pub unsafe fn enter(registers: &mut [u64; 16], resume: bool, clear_buffers: bool) -> u32 {
     let how = u32::from(resume) | u32::from(clear_buffers) << 1;
-    // SAFETY: (1) to (3) are the instructions' conditions; the code keeps the registers that sysv64
-    // wants kept, and an exit restores the stack pointer that was written just before.
-    unsafe { entente_vmx_enter(registers, how) == 0 }
+    let exit_reason: u32;
+    // SAFETY: (1) to (3) are the instructions' conditions; an exit restores the stack pointer that was
+    // written just before; RBX and RBP are kept, all other general registers are named as changed. No
+    // function of an ABI, so that the compiler keeps only what it still needs.
+    unsafe {
+        asm!(
+            "call {enter}",
+            enter = sym entente_vmx_enter,
+            out("rax") exit_reason,
+            inout("rdi") core::ptr::from_mut(registers) => _,
+            inout("rsi") u64::from(how) => _,
+            out("rcx") _,
+            out("rdx") _,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+        );
+    }
+    exit_reason
 }
 
 /// Panics: one of the instructions below failed, which can only be a fault of this crate.
@@ -111,30 +138,27 @@ fn failed(instruction: &str, operand: u64) -> ! {
     panic!("{instruction} {operand:#x} failed");
 }
 
-/// VMREAD of the current VMCS.
-#[inline]
+/// VMREAD of the current VMCS; anything if there is no such field.
+///
+/// To the compiler the VMCS is memory: what is not used is not read, and nothing is read from before
+/// a VMWRITE, an entry or another VMCS.
+#[inline(always)]
 pub fn vmread(field: u32) -> u64 {
-    let (value, bad): (u64, u8);
-    // SAFETY: reads a field; without VMCS or field it says so in the flags.
+    let value: u64;
+    // SAFETY: reads a field; without VMCS or field it leaves the register as it is.
     unsafe {
-        asm!("vmread {}, {}", "setbe {}", out(reg) value, in(reg) u64::from(field), out(reg_byte) bad, options(nomem, nostack));
-    }
-    if bad != 0 {
-        failed("VMREAD", field.into());
+        asm!("vmread {}, {}", lateout(reg) value, in(reg) u64::from(field), options(pure, readonly, nostack));
     }
     value
 }
 
 /// VMWRITE to the current VMCS.
-#[inline]
+#[inline(always)]
 pub fn vmwrite(field: u32, value: u64) {
-    let bad: u8;
     // SAFETY: changes what the next entry does, for which [`enter`]'s caller answers.
     unsafe {
-        asm!("vmwrite {}, {}", "setbe {}", in(reg) u64::from(field), in(reg) value, out(reg_byte) bad, options(nostack));
-    }
-    if bad != 0 {
-        failed("VMWRITE", field.into());
+        asm!("vmwrite {}, {}", "jbe {}", in(reg) u64::from(field), in(reg) value,
+            label { failed("VMWRITE", field.into()) }, options(nostack));
     }
 }
 

@@ -40,11 +40,13 @@ pub struct Current(());
 
 impl Current {
     /// A field's value.
+    #[inline(always)]
     pub fn read(self, field: Field) -> u64 {
         switch::vmread(field.0)
     }
 
     /// Sets a field.
+    #[inline(always)]
     pub fn write(self, field: Field, value: u64) {
         switch::vmwrite(field.0, value);
     }
@@ -197,7 +199,6 @@ impl Field {
     pub const INTERRUPTIBILITY: Self = Self(0x4824);
     pub const ACTIVITY: Self = Self(0x4826);
     pub const SYSENTER_CS: Self = Self(0x482a);
-    pub const PREEMPTION_TIMER: Self = Self(0x482e);
     pub const HOST_SYSENTER_CS: Self = Self(0x4c00);
     pub const CR0_MASK: Self = Self(0x6000);
     pub const CR4_MASK: Self = Self(0x6002);
@@ -329,11 +330,26 @@ pub mod reason {
     pub const TPR_BELOW_THRESHOLD: u32 = 43;
     pub const EPT_VIOLATION: u32 = 48;
     pub const INVEPT: u32 = 50;
-    pub const PREEMPTION_TIMER: u32 = 52;
     pub const INVVPID: u32 = 53;
     pub const WBINVD: u32 = 54;
     pub const XSETBV: u32 = 55;
     pub const VMFUNC: u32 = 59;
+    /// See [`is_of_instruction`].
+    const OF_INSTRUCTIONS: u64 = 1 << CPUID
+        | 1 << HLT
+        | 1 << INVD
+        | 1 << RDPMC
+        | 1 << VMCALL
+        | 1 << IO
+        | 1 << RDMSR
+        | 1 << WRMSR
+        | 1 << WBINVD
+        | 1 << XSETBV;
+    /// Whether an instruction caused the exit by what it is, which nothing else can.
+    #[inline(always)]
+    pub const fn is_of_instruction(exit_reason: u32) -> bool {
+        exit_reason < u64::BITS && OF_INSTRUCTIONS >> exit_reason & 1 != 0
+    }
     /// Set beside a basic reason when the entry failed.
     pub const ENTRY_FAILURE: u32 = 1 << 31;
     /// Ours: the entry instruction itself failed, and nothing was entered.
