@@ -8,6 +8,7 @@
 //! - `hostile devmem`: root reaches for the hypervisor through `/dev/mem`.
 //! - `hostile kill-loop GRANULE GRANULE ROUNDS`: vmms are killed under disk load, their memory used again.
 //! - `hostile patterns GRANULE GRANULE SECONDS`: guest, vmm and a third process fill all registers.
+//! - `hostile nmi GRANULE MODE COUNT`: NMIs for a CPU that a guest has.
 //!
 //! `seed=NUMBER` behind a command repeats a run whose seed was printed. Commands joined by a word
 //! `+` are done one after the other, up to the first that fails.
@@ -24,6 +25,7 @@ mod devmem;
 mod disk_firmware;
 mod instruction;
 mod kill_loop;
+mod nmi;
 mod patterns;
 mod random;
 mod registers;
@@ -33,7 +35,7 @@ mod unprivileged;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: hostile survive|unprivileged|claims|devmem|kill-loop|patterns …";
+const USAGE: &str = "usage: hostile survive|unprivileged|claims|devmem|kill-loop|patterns|nmi …";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +66,7 @@ fn execute(command: &[&str]) -> Result<String, String> {
             kill_loop::kill_loop(granule, other, rounds, rest)
         }
         ["patterns", own, guest, seconds] => patterns::patterns(own, guest, seconds),
+        ["nmi", granule, mode, count] => nmi::nmi(granule, mode, count),
         ["patterns-process", seconds] => patterns::process(seconds),
         _ => Err(USAGE.to_owned()),
     }
