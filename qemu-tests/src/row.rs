@@ -118,6 +118,9 @@ pub struct FurtherPc {
     /// RAM in MiB, if not what is usual there.
     #[serde(default)]
     pub memory_mib: Option<u32>,
+    /// Words added to the kernel's command line, if not the same: less to do where it takes longer.
+    #[serde(default)]
+    pub append: Option<Vec<String>>,
     /// CPU seconds of the emulator, as measured.
     pub cpu_seconds: u32,
 }
@@ -171,6 +174,7 @@ impl Row {
             cpu: pc.cpu.clone(),
             processors: pc.processors.unwrap_or(self.processors),
             memory_mib: pc.memory_mib.or(self.memory_mib),
+            append: pc.append.clone().unwrap_or_else(|| self.append.clone()),
             cpu_seconds: pc.cpu_seconds,
             ..self.clone()
         }
@@ -276,7 +280,7 @@ mod tests {
         let row: Row = serde_yaml::from_str(
             "{proves: it, set: test, expect: [{line: up}], cpu_seconds: 10,
               also: [{set: matrix, emulator: bochs, cpu: intel, cpu_seconds: 50},
-                     {set: matrix, emulator: bochs, processors: 1, memory_mib: 1024, cpu_seconds: 9}]}",
+                     {set: matrix, emulator: bochs, processors: 1, memory_mib: 1024, append: [a], cpu_seconds: 9}]}",
         )
         .unwrap();
         let further = row.in_pc(&row.also[0]);
@@ -287,5 +291,6 @@ mod tests {
         assert_eq!(further.processors, 2);
         let other = row.in_pc(&row.also[1]);
         assert_eq!((other.processors, other.memory_mib()), (1, 1024));
+        assert_eq!((further.append.len(), other.append.len()), (0, 1));
     }
 }
