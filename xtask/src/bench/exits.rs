@@ -25,16 +25,36 @@ use std::time::Duration;
 
 const PEER: &str = "KVM with QEMU microvm";
 
-/// How the guest's figures are called, and the parts of the peer's instructions and time that ours
-/// may be.
-const EXITS: [(&str, &str, Option<[f64; 2]>); 5] = [
-    ("cpuid", "CPUID exit", Some([1.0 / 5.0, 0.6])),
+/// The part of the peer's figure that ours may be.
+#[derive(Clone, Copy)]
+struct Targets {
+    instructions: f64,
+    /// The same on VMX.
+    vmx_instructions: f64,
+    time: f64,
+}
+
+/// How the guest's figures are called, and what they are to be.
+const EXITS: [(&str, &str, Option<Targets>); 5] = [
+    (
+        "cpuid",
+        "CPUID exit",
+        Some(Targets {
+            instructions: 1.0 / 5.0,
+            vmx_instructions: 1.0 / 6.0,
+            time: 0.6,
+        }),
+    ),
     ("msr", "MSR exit", None),
     ("hypercall", "hypercall", None),
     (
         "port-in",
         "exit to the vmm and back",
-        Some([1.0 / 8.0, 0.45]),
+        Some(Targets {
+            instructions: 1.0 / 8.0,
+            vmx_instructions: 1.0 / 8.0,
+            time: 0.45,
+        }),
     ),
     ("port-out", "exit to the vmm, no answer", None),
 ];
@@ -49,6 +69,10 @@ const fn memory_mib(emulator: EmulatorName) -> u32 {
         EmulatorName::Bochs => 768,
     }
 }
+
+/// Instructions of a bare world switch in Bochs: VMRUN, the exiting instruction and the step over it,
+/// as a loop of 100,000 took them on its Ryzen. Nothing starts the guest alone there.
+const BOCHS_FLOOR: f64 = 9.0;
 
 /// A round: what one tick of the counter is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +89,15 @@ struct Costs {
 }
 
 impl Costs {
+    /// What is known of the bare processor in Bochs.
+    fn of_bochs() -> Self {
+        let known = [("loop", 0.0), ("floor", BOCHS_FLOOR)];
+        Self {
+            ticks: known.map(|(name, ticks)| (name.to_owned(), ticks)).into(),
+            hz: None,
+        }
+    }
+
     /// Ticks of the thing alone.
     fn of(&self, name: &str) -> Result<f64> {
         let ticks = |name: &str| {
@@ -95,17 +128,17 @@ pub fn run(context: &Context, emulator: EmulatorName, cpu: &Cpu) -> Result<Vec<R
     let mut rows = Vec::new();
     for &round in rounds {
         let floor = match emulator {
-            EmulatorName::Qemu => Some(bench.alone(round)?),
-            EmulatorName::Bochs => None,
+            EmulatorName::Qemu => bench.alone(round)?,
+            EmulatorName::Bochs => Costs::of_bochs(),
         };
         let ours = bench.ours(round)?;
         let peer = bench.peer(round)?;
-        rows.extend(compare(round, floor.as_ref(), &ours, &peer)?);
+        rows.extend(compare(round, cpu, &floor, &ours, &peer)?);
     }
     Ok(rows)
 }
 
-fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> Result<Vec<Row>> {
+fn compare(round: Round, cpu: &Cpu, floor: &Costs, ours: &Costs, peer: &Costs) -> Result<Vec<Row>> {
     let (unit, scale) = match round {
         Round::Instructions => ("instructions", 1.0),
         // All three see the counter of the same processor.
@@ -120,7 +153,11 @@ fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> R
         ("floor", "bare world switch"),
         ("floor-there-and-back", "bare switch there and back"),
     ];
-    for (floor, (key, name)) in floor.into_iter().flat_map(|f| alone.map(|what| (f, what))) {
+    for (key, name) in alone {
+        // In Bochs one of them is known.
+        if !floor.ticks.contains_key(key) {
+            continue;
+        }
         rows.push(Row {
             name: name.into(),
             value: floor.of(key)? * scale,
@@ -138,10 +175,11 @@ fn compare(round: Round, floor: Option<&Costs>, ours: &Costs, peer: &Costs) -> R
             unit,
             peer: PEER,
             peer_value: Some(peer.of(key)? * scale),
-            target: targets.map(|[instructions, time]| {
-                Target::AtMost(match round {
-                    Round::Instructions => instructions,
-                    Round::Time => time,
+            target: targets.map(|targets| {
+                Target::AtMost(match (round, cpu) {
+                    (Round::Time, _) => targets.time,
+                    (Round::Instructions, Cpu::Amd) => targets.instructions,
+                    (Round::Instructions, _) => targets.vmx_instructions,
                 })
             }),
             remark: String::new(),
@@ -269,7 +307,7 @@ impl<'a> Bench<'a> {
         };
         let limits = Limits {
             cpu: Duration::from_secs(300),
-            wall: Duration::from_secs(900),
+            wall: Duration::from_secs(3000),
         };
         let spinner = progress::spinner(what);
         let report = qemu_tests::run(emulator, &watch, limits)
@@ -359,9 +397,29 @@ mod tests {
             text.push(format!("payload: tsc {hz}"));
             parse(&text).unwrap()
         };
-        let rows = compare(Round::Time, Some(&all("1")), &all("2000000000"), &all("1")).unwrap();
+        let time = |floor: &Costs| {
+            compare(Round::Time, &Cpu::Amd, floor, &all("2000000000"), &all("1")).unwrap()
+        };
+        let rows = time(&all("1"));
         assert_eq!(rows[1].value, 500.0);
         assert_eq!(rows[2].value, 2000.0);
         assert_eq!((rows[3].value, rows[3].peer_value), (1000.0, Some(1000.0)));
+    }
+
+    #[test]
+    fn on_vmx_the_target_is_another_and_the_floor_is_known() {
+        let all = parse(&EXITS.map(|(key, ..)| format!("payload: cost {key} 400 400 1"))).unwrap();
+        let all = Costs {
+            ticks: all
+                .ticks
+                .into_iter()
+                .chain([("loop".into(), 0.0)])
+                .collect(),
+            hz: None,
+        };
+        let floor = Costs::of_bochs();
+        let rows = compare(Round::Instructions, &Cpu::Intel, &floor, &all, &all).unwrap();
+        assert_eq!((rows.len(), rows[0].value), (1 + EXITS.len(), BOCHS_FLOOR));
+        assert_eq!(rows[1].target, Some(Target::AtMost(1.0 / 6.0)));
     }
 }
