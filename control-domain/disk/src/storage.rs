@@ -1,13 +1,17 @@
 //! What a disk's bytes lie in.
 
 use crate::{DirectFile, DiskError};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// What file systems give back.
+const PAGE_SIZE: u64 = 4096;
 
 /// A file, or something that behaves like one. Reads behind the end fail; writes extend.
 pub trait Storage: Send {
@@ -26,6 +30,10 @@ pub trait Storage: Send {
     fn punch(&mut self, offset: u64, length: u64) -> io::Result<bool> {
         let _ = (offset, length);
         Ok(false)
+    }
+    /// A range will be read soon: whoever can fetch several at a time may begin.
+    fn will_need(&mut self, offset: u64, length: u64) {
+        let _ = (offset, length);
     }
     /// The same bytes for whoever reads and writes past the storage; none if that can't be.
     fn direct(&self) -> Option<Arc<dyn DirectFile>> {
@@ -105,6 +113,16 @@ impl Storage for FileStorage {
         }
     }
 
+    fn will_need(&mut self, offset: u64, length: u64) {
+        // It is advice: where it is not taken, the read itself does the work.
+        let _ = fadvise(
+            &*self.file,
+            offset,
+            NonZeroU64::new(length),
+            Advice::WillNeed,
+        );
+    }
+
     fn direct(&self) -> Option<Arc<dyn DirectFile>> {
         Some(self.file.clone())
     }
@@ -172,6 +190,13 @@ impl<S: Storage> Checked<S> {
     /// See [`Storage::punch`]. That it can't be done is no error: the room stays taken.
     pub fn punch(&mut self, offset: u64, length: u64) -> bool {
         length > 0 && matches!(self.0.punch(offset, length), Ok(true))
+    }
+
+    /// Makes a hole of the whole pages within a range: less than one gives no room back.
+    pub fn punch_pages(&mut self, offset: u64, length: u64) -> bool {
+        let end = offset.saturating_add(length) / PAGE_SIZE * PAGE_SIZE;
+        let start = offset.next_multiple_of(PAGE_SIZE);
+        start < end && self.punch(start, end - start)
     }
 
     /// Cuts, or extends with zeros.

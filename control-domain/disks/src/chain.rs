@@ -11,6 +11,7 @@ use crate::open::{MOST_FILES, info, storage};
 use crate::parent_link::{vhd_link, vhdx_link};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use vhdx::Guid;
 
 /// One file of a chain, and how it stands on the next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -90,6 +91,20 @@ pub fn relink(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Er
 
 /// [`relink`] for those who hold the locks.
 pub(crate) fn relink_held(child: &Path, parent: &Path, accept_parent: bool) -> Result<(), Error> {
+    link_to(child, parent, accept_parent, None)
+}
+
+/// Makes a VHDX whose parent is about to get another identity name both. Other children can name only one.
+pub(crate) fn expect_change(child: &Path, parent: &Path, to: Guid) -> Result<(), Error> {
+    link_to(child, parent, true, Some(to))
+}
+
+fn link_to(
+    child: &Path,
+    parent: &Path,
+    accept_parent: bool,
+    about_to_be: Option<Guid>,
+) -> Result<(), Error> {
     let (file, format) = storage(child, None, true)?;
     let mut layer = Layer::read(child, file, format)?;
     let Some(link) = &layer.link else {
@@ -123,6 +138,10 @@ pub(crate) fn relink_held(child: &Path, parent: &Path, accept_parent: bool) -> R
         }
         Format::Vhdx => {
             let link = vhdx_link(child, parent)?.link;
+            let link = match about_to_be {
+                Some(identity) => link.or(identity),
+                None => link,
+            };
             let (file, _) = layer.into_parts();
             vhdx::relink(file.0, &link).map_err(Error::disk(child))
         }

@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::create::{NewDisk, NewKind, write_empty};
 use crate::fresh::Fresh;
+use crate::identity::Identity;
 use crate::info::DiskInfo;
 use crate::open::{OpenOptions, info, open};
 use crate::progress::Progress;
@@ -13,7 +14,7 @@ use std::path::Path;
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Writes what `source` reads as, parents and all, into a new file. `new.size_bytes` is of no
-/// account: the disk gets the source's size. Zeros take no room where the kind allows that.
+/// account: the disk gets the source's size. With an identity given, the same source gives the same bytes. Zeros take no room where the kind allows that.
 ///
 /// # Errors
 /// If either can't be used, or the target is there already; the target is then not made.
@@ -31,7 +32,12 @@ pub fn convert(
         ));
     }
     let mut from = open(source, options)?.disk;
+    let identity = match new.identity {
+        Some(identity) => identity,
+        None => Identity::random()?,
+    };
     let new = NewDisk {
+        identity: Some(identity),
         size_bytes: from.size(),
         logical_sector_bytes: new.logical_sector_bytes.or(match new.kind {
             NewKind::VhdxFixed | NewKind::VhdxDynamic => Some(from.logical_sector_size()),
@@ -43,6 +49,7 @@ pub fn convert(
     write_empty(fresh.path(), &new, target)?;
     let target_options = OpenOptions {
         format: new.kind.told_format(),
+        seed: Some(identity.unique_id),
         ..OpenOptions::writable()
     };
     let mut to = open(fresh.path(), &target_options)?.disk;

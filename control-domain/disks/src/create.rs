@@ -141,11 +141,7 @@ pub(crate) fn write_empty(file: &Path, new: &NewDisk, path: &Path) -> Result<(),
 
 /// The values of a new VHDX. Its other identifiers differ from the identity in their last byte.
 fn vhdx_values(new: &NewDisk, identity: &Identity, path: &Path) -> Result<vhdx::New, Error> {
-    let derived = |number: u8| {
-        let mut id = identity.unique_id;
-        id[15] ^= number;
-        Guid(id)
-    };
+    let derived = |number| Guid(identity.unique_id).derived(number);
     let mut values = match &new.kind {
         NewKind::VhdxFixed => vhdx::New::fixed(new.size_bytes),
         _ => vhdx::New::dynamic(new.size_bytes),

@@ -5,6 +5,8 @@ use crate::detect::Format;
 use crate::fresh::folder_of;
 use crate::info::{DiskInfo, Kind};
 use crate::link::Link;
+use crate::lock::lock;
+use crate::open::OpenOptions;
 use crate::parent_path;
 use disk::{Checked, Disk, DiskError, FileStorage, Raw};
 use std::io;
@@ -19,6 +21,8 @@ pub(crate) struct Layer {
     pub link: Option<Link>,
     pub content: Content,
     storage: Checked<FileStorage>,
+    /// The files that a VMDK names.
+    extents: Vec<(PathBuf, FileStorage)>,
 }
 
 /// What was found in it, by format.
@@ -53,7 +57,7 @@ impl Layer {
             parent_paths: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut link = None;
+        let (mut link, mut extents) = (None, Vec::new());
         let content = match format {
             Format::Raw => Content::Raw,
             Format::Vhd => {
@@ -67,7 +71,7 @@ impl Layer {
                 Content::Vhdx(found)
             }
             Format::Vmdk => {
-                let found = open_vmdk(path, storage.0.clone()).map_err(&wrong)?;
+                let found = open_vmdk(path, storage.0.clone(), &mut extents).map_err(&wrong)?;
                 describe_vmdk(&found, &mut info);
                 Content::Vmdk(Box::new(found))
             }
@@ -83,6 +87,7 @@ impl Layer {
             link,
             content,
             storage,
+            extents,
         })
     }
 
@@ -106,17 +111,21 @@ impl Layer {
     pub fn open(
         self,
         parent: Option<Box<dyn Disk>>,
-        writable: bool,
+        options: &OpenOptions,
     ) -> Result<Box<dyn Disk>, Error> {
+        let writable = options.writable;
         let storage = self.storage.0;
         let disk = match self.content {
             Content::Raw => {
                 Raw::open(storage, writable).map(|disk| Box::new(disk) as Box<dyn Disk>)
             }
             Content::Vhd(located) => located.open(storage, parent, writable),
-            Content::Vhdx(_) => {
-                Vhdx::open(storage, parent, writable).map(|disk| Box::new(disk) as Box<dyn Disk>)
-            }
+            Content::Vhdx(_) => Vhdx::open(storage, parent, writable).map(|disk| {
+                Box::new(match options.seed {
+                    Some(seed) => disk.with_seed(vhdx::Guid(seed)),
+                    None => disk,
+                }) as Box<dyn Disk>
+            }),
             Content::Vmdk(_) if writable => Err(DiskError::Unsupported {
                 reason: "a VMDK is only read; put a differencing disk over it, or convert it"
                     .into(),
@@ -124,6 +133,17 @@ impl Layer {
             Content::Vmdk(vmdk) => Ok(vmdk as Box<dyn Disk>),
         };
         disk.map_err(Error::disk(&self.info.path))
+    }
+
+    /// Locks the files that a VMDK names for reading, for as long as they are open.
+    pub fn lock_extents(&self) -> Result<(), Error> {
+        let mut extents = self.extents.iter();
+        extents.try_for_each(|(path, file)| lock(path, file, false))
+    }
+
+    /// The files that a VMDK names.
+    pub fn into_extents(self) -> impl Iterator<Item = FileStorage> {
+        self.extents.into_iter().map(|(_, file)| file)
     }
 
     /// The file, open as it was given.
@@ -196,11 +216,20 @@ fn describe_vmdk(found: &Vmdk<FileStorage>, info: &mut DiskInfo) {
     }
 }
 
-fn open_vmdk(path: &Path, storage: FileStorage) -> Result<Vmdk<FileStorage>, DiskError> {
+/// Appends the files that it names to `extents`.
+fn open_vmdk(
+    path: &Path,
+    storage: FileStorage,
+    extents: &mut Vec<(PathBuf, FileStorage)>,
+) -> Result<Vmdk<FileStorage>, DiskError> {
     let folder = folder_of(path);
     Vmdk::open(storage, &mut |name| {
         parent_path::beside(folder, name)
             .ok_or(io::ErrorKind::NotFound.into())
-            .and_then(|path| FileStorage::open(&path, false))
+            .and_then(|path| {
+                let file = FileStorage::open(&path, false)?;
+                extents.push((path, file.clone()));
+                Ok(file)
+            })
     })
 }

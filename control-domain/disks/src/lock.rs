@@ -2,9 +2,11 @@
 //!
 //! A disk that is written is locked for its user alone, one that is read, such as every parent, for readers
 //! (flock(2), so a program's end ends its locks, and `/proc/locks` names who holds them). A look at what a file is
-//! ([`crate::info`], [`crate::chain`]) needs no lock.
+//! ([`crate::info`], [`crate::chain`]) needs no lock. A VMDK's extents are locked like the file that names them.
 
 use crate::Error;
+use crate::detect::Format;
+use crate::layer::Layer;
 use crate::open::storage;
 use disk::FileStorage;
 use std::fs::TryLockError;
@@ -32,9 +34,14 @@ impl Locks {
 
     /// Locks one more file, for writing or for reading.
     pub fn add(&mut self, path: &Path, writable: bool) -> Result<(), Error> {
-        let (file, _) = storage(path, None, writable)?;
+        let (file, format) = storage(path, None, writable)?;
         lock(path, &file.0, writable)?;
-        self.0.push(file.0);
+        self.0.push(file.0.clone());
+        if format == Format::Vmdk {
+            let layer = Layer::read(path, file, format)?;
+            layer.lock_extents()?;
+            self.0.extend(layer.into_extents());
+        }
         Ok(())
     }
 }

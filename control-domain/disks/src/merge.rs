@@ -2,8 +2,8 @@
 //!
 //! # Order of writes
 //!
-//! 0. a lower file that is a VHDX, and changes its identity by being written, does that, and its child
-//!    is told the new one;
+//! 0. a lower file that is a VHDX changes its identity by being written: its child is told the new one
+//!    beside the old, the file takes it, and the child forgets the old one;
 //! 1. the data is written into the lower file, and flushed. The files above it hold the same data and
 //!    hide it, so the chain reads the same at every point, and the merge can be run again;
 //! 2. children of the merged file are told that their parent is the lower one;
@@ -12,18 +12,20 @@
 //! A power cut, or a lack of room, in between loses nothing; the same call goes on.
 
 use crate::Error;
-use crate::chain::{chain, relink_held};
+use crate::chain::{chain, expect_change, relink_held};
 use crate::convert::CopyError;
 use crate::create::write_empty_child;
 use crate::detect::Format;
 use crate::folder::{children_near, is_same};
 use crate::fresh::{Fresh, folder_of, sync_folder};
+use crate::identity::Identity;
 use crate::lock::lock_chain;
 use crate::open::{OpenOptions, Opened, open_held};
 use crate::progress::Progress;
 use disk::{Disk, DiskError, Place};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use vhdx::{Guid, next_data_write_guid};
 
 /// How much is copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -176,8 +178,10 @@ pub fn merge(
         ));
     }
     let depth = plan.merged.len() as u32;
+    let seed = Identity::random()?.unique_id;
     let into_options = OpenOptions {
         accept_parent: options.accept_parent,
+        seed: Some(seed),
         ..OpenOptions::writable()
     };
     let mut into = open_held(&plan.into, &into_options)?.disk;
@@ -193,7 +197,7 @@ pub fn merge(
     }
     if opened.chain[plan.merged.len()].format == Format::Vhdx {
         let child = &opened.chain[plan.merged.len() - 1].path;
-        announce(into.as_mut(), &plan.into, child)?;
+        change_identity(into.as_mut(), &plan.into, child, Guid(seed))?;
     }
     let mut below = open_below(&plan.into, options)?;
     let top = opened.disk.as_mut();
@@ -205,11 +209,17 @@ pub fn merge(
     Ok(plan)
 }
 
-/// A VHDX gets a new identity with the first write. So it gets it now, by a write that changes nothing,
-/// and its child is told before anything else is written: the chain then opens at every point of the
-/// merge. (A power cut between these two leaves a child that has to be told to accept its parent,
-/// which still is what it was.)
-fn announce(into: &mut dyn Disk, into_path: &Path, child: &Path) -> Result<(), Error> {
+/// Step 0: a VHDX gets a new identity with the first write. So it gets it now, by a write that changes
+/// nothing, and its child names both until then ([MS-VHDX] 2.6.2.6.3, `parent_linkage2`): the chain opens at every
+/// point of the merge. (A VHD on a VHDX can name one only: a power cut in between leaves a child that has to be told
+/// to accept its parent, which still is what it was.)
+fn change_identity(
+    into: &mut dyn Disk,
+    into_path: &Path,
+    child: &Path,
+    seed: Guid,
+) -> Result<(), Error> {
+    expect_change(child, into_path, next_data_write_guid(seed))?;
     let mut sector = vec![0; into.logical_sector_size() as usize];
     into.read(0, &mut sector)
         .and_then(|()| into.write(0, &sector))
@@ -321,4 +331,57 @@ fn leave(plan: &MergePlan, leftover: Leftover) -> Result<(), Error> {
         sync_folder(folder_of(file))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::create::{NewDisk, NewKind, create};
+    use crate::open::open;
+
+    #[test]
+    fn a_cut_while_the_parent_changes_its_identity_leaves_a_chain_that_opens() {
+        let folder = std::env::temp_dir().join(format!("disks-identity-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [base, child] = ["base.vhdx", "child.vhdx"].map(|name| folder.join(name));
+        create(&base, &NewDisk::new(NewKind::VhdxDynamic, 8 << 20)).unwrap();
+        let on_it = NewKind::VhdxDifferencing {
+            parent: base.clone(),
+        };
+        create(&child, &NewDisk::new(on_it, 0)).unwrap();
+        let opens = || open(&child, &OpenOptions::read_only()).map(drop);
+        let seed = Guid(Identity::random().unwrap().unique_id);
+        expect_change(&child, &base, next_data_write_guid(seed)).unwrap();
+        opens().unwrap();
+        let options = OpenOptions {
+            seed: Some(seed.0),
+            ..OpenOptions::writable()
+        };
+        let mut into = open_held(&base, &options).unwrap().disk;
+        into.write(0, &[0; 512]).unwrap();
+        into.close().unwrap();
+        drop(into);
+        opens().unwrap();
+        // Once more, as after a cut, and to the end.
+        let seed = Guid(Identity::random().unwrap().unique_id);
+        let options = OpenOptions {
+            seed: Some(seed.0),
+            ..OpenOptions::writable()
+        };
+        let mut into = open_held(&base, &options).unwrap().disk;
+        change_identity(into.as_mut(), &base, &child, seed).unwrap();
+        into.close().unwrap();
+        drop(into);
+        opens().unwrap();
+        // What it named before is forgotten: another writer is noticed.
+        drop(open_held(&base, &OpenOptions::writable()).unwrap());
+        opens().unwrap();
+        let mut into = open_held(&base, &OpenOptions::writable()).unwrap().disk;
+        into.write(0, &[0; 512]).unwrap();
+        into.close().unwrap();
+        drop(into);
+        assert!(matches!(opens(), Err(Error::ParentMismatch { .. })));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -30,6 +30,8 @@ pub struct OpenOptions {
     pub spoil_children: bool,
     /// The parent of the file itself, instead of where it says that it is.
     pub parent: Option<PathBuf>,
+    /// What the identifiers are derived from that a VHDX gets while it is written; nothing: chance.
+    pub seed: Option<[u8; 16]>,
 }
 
 impl OpenOptions {
@@ -169,9 +171,12 @@ fn open_above(
         lock(path, &storage.0, options.writable)?;
     }
     let mut layer = layer::Layer::read(path, storage, format)?;
+    if locking == Locking::Take {
+        layer.lock_extents()?;
+    }
     let Some(link) = layer.link.take() else {
         let info = layer.info.clone();
-        let disk = layer.open(None, options.writable)?;
+        let disk = layer.open(None, options)?;
         return Ok(Opened {
             disk,
             chain: vec![info],
@@ -202,6 +207,6 @@ fn open_above(
     layer.info.parent = Some(parent_path);
     let mut chain = vec![layer.info.clone()];
     chain.extend(parent.chain);
-    let disk = layer.open(Some(parent.disk), options.writable)?;
+    let disk = layer.open(Some(parent.disk), options)?;
     Ok(Opened { disk, chain })
 }

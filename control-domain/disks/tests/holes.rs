@@ -95,6 +95,41 @@ fn what_a_guest_discards_goes_back_to_the_host_but_from_a_fixed_disk() {
 }
 
 #[test]
+fn what_is_less_than_a_block_is_given_back_too_and_the_rest_of_the_block_stays() {
+    let folder = Folder::new("holes-in-blocks");
+    if !has_holes(&folder) {
+        return;
+    }
+    for (kind, name) in [
+        (NewKind::VhdDynamic, "d.vhd"),
+        (NewKind::VhdxDynamic, "d.vhdx"),
+    ] {
+        let (path, mut bytes) = full(&folder, kind.clone(), name);
+        let before = room(&path);
+        let mut disk = open(&path, &writable(&kind)).unwrap().disk;
+        // In two blocks, a part of each.
+        let (start, end) = (BLOCK as usize / 2, BLOCK as usize * 3 / 2 + 512);
+        disk.discard(start as u64, (end - start) as u64).unwrap();
+        disk.close().unwrap();
+        assert!(before - room(&path) + (64 << 10) >= BLOCK, "{name}");
+        let mut read = vec![0; SIZE as usize];
+        disk.read(0, &mut read).unwrap();
+        assert!(read[..start] == bytes[..start] && read[end..] == bytes[end..]);
+        // Whole pages of the host's go, so a few sectors at both ends of what lies in a block may stay.
+        let (page, border) = (4096, BLOCK as usize);
+        for part in [start + page..border - page, border + page..end - page] {
+            assert!(read[part].iter().all(|byte| *byte == 0), "{name}");
+        }
+        bytes[start..end].copy_from_slice(&read[start..end]);
+        drop(disk);
+        let mut again = vec![0; SIZE as usize];
+        let mut disk = open(&path, &writable(&kind)).unwrap().disk;
+        disk.read(0, &mut again).unwrap();
+        assert!(again == bytes, "{name}");
+    }
+}
+
+#[test]
 fn compacting_makes_holes_of_zeros() {
     let folder = Folder::new("holes-compact");
     if !has_holes(&folder) {

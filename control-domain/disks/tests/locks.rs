@@ -4,7 +4,7 @@
 mod folder;
 
 use disks::{
-    Leftover, NewDisk, NewKind, OpenOptions, ResizeOptions, check, commit, compact, create,
+    Format, Leftover, NewDisk, NewKind, OpenOptions, ResizeOptions, check, commit, compact, create,
     discard, info, open, relink, resize,
 };
 use folder::Folder;
@@ -85,4 +85,25 @@ fn readers_share_and_keep_writers_out() {
     drop(readers);
     commit(&child, Leftover::Empty, &mut |_, _| {}).unwrap();
     drop(open(&base, &OpenOptions::read_only()).unwrap());
+}
+
+#[test]
+fn a_vmdks_extents_are_locked_with_it() {
+    let folder = Folder::new("locks-extents");
+    let [descriptor, extent] = ["flat.vmdk", "flat-flat.vmdk"].map(|name| folder.file(name));
+    std::fs::write(&extent, vec![0; 1 << 20]).unwrap();
+    let text = "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n\
+        createType=\"monolithicFlat\"\nRW 2048 FLAT \"flat-flat.vmdk\" 0\n";
+    std::fs::write(&descriptor, text).unwrap();
+    let raw = OpenOptions {
+        format: Some(Format::Raw),
+        ..OpenOptions::writable()
+    };
+    let reader = open(&descriptor, &OpenOptions::read_only()).unwrap();
+    refused(open(&extent, &raw), &extent);
+    drop(reader);
+    let writer = open(&extent, &raw).unwrap();
+    refused(open(&descriptor, &OpenOptions::read_only()), &extent);
+    drop(writer);
+    drop(open(&descriptor, &OpenOptions::read_only()).unwrap());
 }

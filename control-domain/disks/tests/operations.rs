@@ -533,3 +533,35 @@ fn footers_are_mended_from_each_other_and_nothing_else_is() {
     assert!(!report.is_clean());
     assert!(std::fs::read(&path).unwrap() == bytes);
 }
+
+#[test]
+fn with_an_identity_given_a_conversion_is_the_same_byte_for_byte() {
+    let folder = Folder::new("same-bytes");
+    let [source, ..] = names(&folder, "vhd");
+    dynamic(&source);
+    write(&source, 3000, &[7; 5 << 20]);
+    write(&source, SIZE - 700, &[4; 700]);
+    for (extension, kind) in [
+        ("img", NewKind::Raw),
+        ("vhd", NewKind::VhdFixed),
+        ("vhd", NewKind::VhdDynamic),
+        ("vhdx", NewKind::VhdxFixed),
+        ("vhdx", NewKind::VhdxDynamic),
+    ] {
+        let new = NewDisk {
+            identity: Some(Identity {
+                unique_id: *b"sixteen byte id.",
+                timestamp: 700_000_000,
+            }),
+            ..NewDisk::new(kind, 0)
+        };
+        let made = ["once", "again"].map(|name| {
+            let path = folder.file(&format!("{name}.{extension}"));
+            convert(&source, &OpenOptions::read_only(), &path, &new, &mut silent).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            bytes
+        });
+        assert!(made[0] == made[1], "{:?}", new.kind);
+    }
+}

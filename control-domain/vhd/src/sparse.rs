@@ -21,6 +21,9 @@
 //! cut leaves between the last block and the footer is waste, zeroed before it is used again.
 //!
 //! Memory: the table (4 bytes a block) and the bounded cache of `bitmaps`.
+//!
+//! A read waits for its block's bitmap, wherever that lies: bitmaps are announced to the host by
+//! [`ANNOUNCED_BLOCKS`], so that it fetches them at the same time and not one after the other.
 
 mod compact;
 mod resize;
@@ -36,12 +39,19 @@ use disk::{
 };
 use std::ops::Range;
 
+/// The bitmaps of so many blocks are announced at once.
+const ANNOUNCED_BLOCKS: usize = 64;
+
 /// A dynamic VHD, or a differencing one with its parent.
 pub struct Sparse<S: Storage> {
     storage: Checked<S>,
     footer: Footer,
     bat: Bat,
     bitmaps: Bitmaps,
+    /// Of which groups of [`ANNOUNCED_BLOCKS`] blocks the bitmaps were announced.
+    announced: Bitmap,
+    /// The block whose bitmap was last read from the file.
+    last_missed: Option<usize>,
     parent: Option<Box<dyn Disk>>,
     size: u64,
     block_size: u64,
@@ -92,6 +102,8 @@ impl<S: Storage> Sparse<S> {
             storage,
             size: footer.current_size.get(),
             footer,
+            last_missed: None,
+            announced: Bitmap::new(vec![0; bat.entries().div_ceil(ANNOUNCED_BLOCKS * 8)]),
             free: bat.holes(bitmap_size + block_size, &reserved),
             bat,
             bitmaps: Bitmaps::new(bitmap_size),
@@ -139,6 +151,13 @@ impl<S: Storage> Sparse<S> {
 
     fn bitmap(&mut self, block: usize, place: u64) -> Result<&Bitmap, DiskError> {
         if self.bitmaps.get(block).is_none() {
+            // One block after the other: then they lie in the way of the host's own reading ahead, and pages of ours
+            // there would only break that up.
+            let in_turn = self.last_missed.is_none_or(|last| block == last + 1);
+            self.last_missed = Some(block);
+            if !in_turn {
+                self.announce_bitmaps(block / ANNOUNCED_BLOCKS);
+            }
             let mut bytes = vec![0; self.bitmap_size as usize];
             self.storage.read(place, &mut bytes)?;
             self.bitmaps.remember(block, Bitmap::new(bytes));
@@ -146,6 +165,16 @@ impl<S: Storage> Sparse<S> {
         self.bitmaps
             .get(block)
             .ok_or_else(|| disk::invalid(place, "the bitmap was not kept"))
+    }
+
+    fn announce_bitmaps(&mut self, group: usize) {
+        if self.announced.set(group as u64) {
+            let first = group * ANNOUNCED_BLOCKS;
+            for place in (first..first + ANNOUNCED_BLOCKS).filter_map(|block| self.bat.find(block))
+            {
+                self.storage.0.will_need(place, self.bitmap_size);
+            }
+        }
     }
 
     /// Where the file holds the bytes from `offset` on, if it does, and for how many of them (at most
@@ -287,26 +316,12 @@ impl<S: Storage> Disk for Sparse<S> {
     }
 
     fn discard(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
-        let end = offset.saturating_add(length);
-        if end > self.size {
-            return Err(DiskError::OutOfRange {
-                offset,
-                length,
-                size: self.size,
-            });
-        }
+        check_range_u64(self.size, offset, length)?;
         if !self.writable {
             return Err(DiskError::ReadOnly);
         }
-        let first = offset.div_ceil(self.block_size);
-        // The last block may be shorter than the others.
-        let last = if end == self.size {
-            end.div_ceil(self.block_size)
-        } else {
-            end / self.block_size
-        };
-        for block in first..last {
-            self.discard_block(block as usize)?;
+        for (block, inside, range) in self.pieces(offset, length as usize) {
+            self.discard_piece(block, inside, range.len() as u64)?;
         }
         Ok(())
     }

@@ -35,6 +35,14 @@ impl Guid {
         Self(Uuid::new_v4().to_bytes_le())
     }
 
+    /// Another one, by a number: the same of the same two.
+    pub fn derived(mut self, number: u32) -> Self {
+        for (byte, of_number) in self.0[12..].iter_mut().zip(number.to_be_bytes()) {
+            *byte ^= of_number;
+        }
+        self
+    }
+
     /// By its written form, as a number: `0x2dc27766_f623_…`.
     pub(crate) const fn from_number(number: u128) -> Self {
         Self(Uuid::from_u128(number).to_bytes_le())

@@ -66,6 +66,16 @@ impl ParentLink {
         }
     }
 
+    /// The same, but a parent with this data write GUID will do too: it is about to get it.
+    #[must_use]
+    pub fn or(mut self, linkage2: Guid) -> Self {
+        self.linkage2 = Some(linkage2);
+        for (_, value) in self.keys.iter_mut().filter(|(key, _)| key == LINKAGE_2) {
+            *value = format!("{{{linkage2}}}");
+        }
+        self
+    }
+
     /// The parent's path from the child's folder, `.\` in front of it.
     pub fn relative_path(&self) -> Option<&str> {
         self.value(RELATIVE)

@@ -1,5 +1,6 @@
 //! How changed metadata gets to the file: see *Order of writes* on the crate's page.
 
+use crate::identifiers::Identifiers;
 use crate::log_entry::{self, MOST_PAGES};
 use crate::{Guid, Vhdx};
 use disk::{DiskError, Storage};
@@ -7,6 +8,7 @@ use disk::{DiskError, Storage};
 /// What the next entry needs to know.
 pub struct Log {
     guid: Guid,
+    identifiers: Identifiers,
     sequence_number: u64,
     /// The half of the log for the next entry: 0 or 1.
     half: u64,
@@ -17,9 +19,12 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new() -> Self {
+    /// A log whose identifiers, and others that the file gets, are derived from a seed.
+    pub fn new(seed: Guid) -> Self {
+        let mut identifiers = Identifiers::new(seed);
         Self {
-            guid: Guid::random(),
+            guid: identifiers.next(),
+            identifiers,
             sequence_number: 1,
             half: 0,
             named: false,
@@ -42,10 +47,12 @@ impl<S: Storage> Vhdx<S> {
         let marked = (true, data_changes || self.log.marked.1);
         if self.log.marked != marked {
             let new_data = marked.1 && !self.log.marked.1;
+            let file_write_guid = self.log.identifiers.next();
+            let data_write_guid = self.log.identifiers.data_write();
             self.image.headers.update(&mut self.image.file, |header| {
-                header.file_write_guid = Guid::random();
+                header.file_write_guid = file_write_guid;
                 if new_data {
-                    header.data_write_guid = Guid::random();
+                    header.data_write_guid = data_write_guid;
                 }
             })?;
             self.log.marked = marked;
@@ -107,7 +114,7 @@ impl<S: Storage> Vhdx<S> {
         image
             .headers
             .update(&mut image.file, |header| header.log_guid = Guid::ZERO)?;
-        self.log.guid = Guid::random();
+        self.log.guid = self.log.identifiers.next();
         Ok(())
     }
 }

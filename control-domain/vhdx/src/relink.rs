@@ -3,7 +3,7 @@
 use crate::image::Image;
 use crate::log::Log;
 use crate::space::Space;
-use crate::{ParentLink, Vhdx};
+use crate::{Guid, ParentLink, Vhdx};
 use disk::{Disk, DiskError, Storage};
 
 /// Replaces the parent locator, through the log. The content stays what it is if the new parent holds what
@@ -22,7 +22,7 @@ pub fn relink<S: Storage>(storage: S, link: &ParentLink) -> Result<(), DiskError
         image,
         parent: None,
         writable: true,
-        log: Log::new(),
+        log: Log::new(Guid::random()),
         space: Space::default(),
         unflushed: false,
         direct: false,

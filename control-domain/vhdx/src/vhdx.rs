@@ -71,11 +71,20 @@ impl<S: Storage> Vhdx<S> {
             image,
             parent,
             writable,
-            log: Log::new(),
+            log: Log::new(Guid::random()),
             space: Space::default(),
             unflushed: false,
             direct: false,
         })
+    }
+
+    /// Derives the identifiers that the file gets while it is written from this one instead of from chance, so
+    /// that the same writes leave the same bytes. For a disk that was just opened. What its data write GUID
+    /// will be is [`next_data_write_guid`](crate::next_data_write_guid).
+    #[must_use]
+    pub fn with_seed(mut self, seed: Guid) -> Self {
+        self.log = Log::new(seed);
+        self
     }
 
     /// What the file says of itself, as of now.

@@ -144,7 +144,7 @@ impl<S: Storage> Vhdx<S> {
             .set_bits(&mut self.image.file, bitmap, bits, true)
     }
 
-    /// Gives up whole blocks; a fixed disk keeps all of them.
+    /// Gives up whole blocks, and makes holes in others; a fixed disk keeps all its room.
     pub(crate) fn discard_range(&mut self, range: Range<u64>) -> Result<(), DiskError> {
         if !self.writable {
             return Err(DiskError::ReadOnly);
@@ -154,20 +154,20 @@ impl<S: Storage> Vhdx<S> {
         }
         self.mark(true)?;
         let geometry = self.image.geometry;
-        let first = range.start.div_ceil(geometry.block_size);
-        let end = if range.end == geometry.size {
-            geometry.blocks()
-        } else {
-            range.end / geometry.block_size
-        };
-        for block in first..end {
+        let mut at = range.start;
+        while at < range.end {
+            let (block, inside) = (at / geometry.block_size, at % geometry.block_size);
+            let length = (geometry.block_length(block) - inside).min(range.end - at);
             let entry = self.image.payload(block)?;
-            if entry.is_present() {
+            if entry.is_present() && length == geometry.block_length(block) {
                 self.make_room(PAGES_PER_PIECE)?;
                 self.image
                     .set_entry(geometry.index(block), State::Unmapped, 0)?;
                 self.free(entry.offset, geometry.block_size);
+            } else if entry.is_present() {
+                self.image.file.punch_pages(entry.offset + inside, length);
             }
+            at += length;
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ impl<S: Storage> Sparse<S> {
         let total = places.len() as u64 * 2;
         for (done, (place, block)) in places.iter().enumerate() {
             if self.is_block_zero(*block, *place)? {
-                self.discard_block(*block)?;
+                self.discard_block(*block, *place)?;
             }
             progress(done as u64, total);
         }

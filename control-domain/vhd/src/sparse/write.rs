@@ -150,17 +150,36 @@ impl<S: Storage> Sparse<S> {
         Ok(())
     }
 
-    /// Takes a block out of the table, if that leaves zeros.
-    pub(super) fn discard_block(&mut self, block: usize) -> Result<(), DiskError> {
-        let Some(place) = self.bat.find(block) else {
-            return Ok(());
-        };
+    /// Takes a block out of the table, if that leaves zeros. Answers whether it did.
+    pub(super) fn discard_block(&mut self, block: usize, place: u64) -> Result<bool, DiskError> {
         let start = block as u64 * self.block_size;
         let end = (start + self.block_size).min(self.size);
-        if self.is_nothing_below(start, end)? {
+        let leaves_zeros = self.is_nothing_below(start, end)?;
+        if leaves_zeros {
             self.bat.leave(block);
             self.bitmaps.forget(block);
             self.freed.push(place);
+        }
+        Ok(leaves_zeros)
+    }
+
+    /// Gives a block up, if it is meant as a whole and that leaves zeros; else makes a hole of what the file
+    /// holds: the sectors whose bits are set read as zeros then, the others as before.
+    pub(super) fn discard_piece(
+        &mut self,
+        block: usize,
+        inside: u64,
+        length: u64,
+    ) -> Result<(), DiskError> {
+        let Some(place) = self.bat.find(block) else {
+            return Ok(());
+        };
+        // The last block may be shorter than the others.
+        let left = self.size - block as u64 * self.block_size;
+        let is_whole = length == left.min(self.block_size);
+        if !is_whole || !self.discard_block(block, place)? {
+            self.storage
+                .punch_pages(place + self.bitmap_size + inside, length);
         }
         Ok(())
     }
