@@ -125,18 +125,20 @@ impl QueuedDisk {
         }
     }
 
-    /// Hands over what was submitted, and takes what is done.
-    fn advance(&mut self, wait: bool) {
+    /// Hands over what was submitted, and takes what is done. Answers whether more may come.
+    ///
+    /// What the kernel has is never given back to the guest before the kernel is done with it: the guest would use
+    /// the memory for something else.
+    fn advance(&mut self, wait: bool) -> bool {
         let result = match wait {
             true => self.queue.wait(),
             false => self.queue.advance(),
         };
-        if let Err(error) = result {
-            eprintln!("entente-vmm: {}: {error}", self.disk.name());
-            for (_, request) in std::mem::take(&mut self.under_way) {
-                let completion = request.io.finish(Err(Failure::Medium));
-                self.end(request.subchannel, completion);
-            }
+        if let Err(error) = &result {
+            eprintln!(
+                "entente-vmm: {}: {error}; what is under way stays so",
+                self.disk.name()
+            );
         }
         self.collect();
         if self.queue.stalled().is_some() && !self.will_ring.load(SeqCst) {
@@ -144,6 +146,7 @@ impl QueuedDisk {
             self.collect();
             self.ring_if_stalled();
         }
+        result.is_ok()
     }
 
     /// Nobody else says when there is room: it is looked for again after a while.
@@ -171,7 +174,9 @@ impl QueuedDisk {
 
     fn wait_for_all(&mut self) {
         while !self.under_way.is_empty() && self.queue.stalled().is_none() {
-            self.advance(true);
+            if !self.advance(true) {
+                break;
+            }
         }
     }
 }
