@@ -24,6 +24,8 @@ pub struct Row {
     pub peer_value: Option<f64>,
     /// The part of the peer's figure that ours may be at most, or at least.
     pub target: Option<Target>,
+    /// Between which two the ratio is, as sure as the runs are alike; none where it was measured once.
+    pub ratio_range: Option<(f64, f64)>,
     /// What else is to be known.
     pub remark: String,
 }
@@ -43,11 +45,15 @@ impl Row {
         self.peer_value.map(|peer| self.value / peer)
     }
 
+    /// By more than what the runs differ among themselves.
     fn is_missed(&self) -> bool {
-        match (self.ratio(), self.target) {
-            (Some(ratio), Some(Target::AtMost(target))) => ratio > target,
-            (Some(ratio), Some(Target::AtLeast(target))) => ratio < target,
-            _ => false,
+        let (Some(ratio), Some(target)) = (self.ratio(), self.target) else {
+            return false;
+        };
+        let (least, most) = self.ratio_range.unwrap_or((ratio, ratio));
+        match target {
+            Target::AtMost(target) => least > target,
+            Target::AtLeast(target) => most < target,
         }
     }
 }
@@ -79,8 +85,8 @@ pub fn run(
 
 fn to_table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<44} {:>10} {:>10} {:<13} {:>6} {:>7}\n",
-        "", "entente", "peer", "unit", "ratio", "target"
+        "{:<52} {:>10} {:>10} {:<10} {:>6} {:>12} {:>7}\n",
+        "", "entente", "peer", "unit", "ratio", "between", "target"
     );
     for row in rows {
         // Small figures are told to a tenth.
@@ -95,12 +101,14 @@ fn to_table(rows: &[Row]) -> String {
         });
         let _ = writeln!(
             text,
-            "{:<44} {:>10} {:>10} {:<13} {:>6} {:>7}{}{}",
+            "{:<52} {:>10} {:>10} {:<10} {:>6} {:>12} {:>7}{}{}",
             row.name,
             figure(row.value),
             row.peer_value.map_or_else(none, figure),
             row.unit,
             row.ratio().map_or_else(none, |ratio| format!("{ratio:.3}")),
+            row.ratio_range
+                .map_or_else(none, |(least, most)| format!("{least:.2}..{most:.2}")),
             target,
             if row.is_missed() { "  MISSED" } else { "" },
             if row.remark.is_empty() {
@@ -146,6 +154,7 @@ mod tests {
             peer: "KVM",
             peer_value,
             target: Some(Target::AtMost(0.2)),
+            ratio_range: None,
             remark: String::new(),
         }
     }
@@ -155,6 +164,12 @@ mod tests {
         assert!(row(21.0, Some(100.0)).is_missed());
         assert!(!row(20.0, Some(100.0)).is_missed());
         assert!(!row(21.0, None).is_missed());
+        let with = |least, most| Row {
+            ratio_range: Some((least, most)),
+            ..row(21.0, Some(100.0))
+        };
+        assert!(with(0.205, 0.22).is_missed());
+        assert!(!with(0.19, 0.22).is_missed());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::bench;
 use crate::boot;
 use crate::context::Context;
 use crate::doctor;
+use crate::fuzz;
 use crate::guest_disk;
 use crate::image::{self, Changes};
 use crate::packages;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --only TEXT            the rows with TEXT in their name
   bench guest      a guest's boot and disk beside KVM with QEMU; --json
   doctor           what is missing on this host; --install brings it
+  fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets; its `cov` is edges that were reached
+                   --seconds N            for so long (60); 0 replays the corpus
   guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
   test             every test that fits on one machine without hardware virtualization
@@ -57,6 +60,7 @@ pub fn run() -> Result<()> {
         "bench" => measure(parser),
         "boot" => start(parser),
         "doctor" => examine(parser),
+        "fuzz" => fuzz_target(parser),
         "guest" => make_guest(parser),
         "image" => build_image(parser),
         "matrix" => test_rows(parser, RowSet::Matrix),
@@ -85,6 +89,20 @@ fn measure(mut parser: lexopt::Parser) -> Result<()> {
     }
     let name = name.context("name the bench: disks, exits or guest")?;
     bench::run(&Context::find(locked)?, &name, &only, emulator, &cpu, json)
+}
+
+fn fuzz_target(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut name, mut locked, mut seconds) = (None, false, 60);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("locked") => locked = true,
+            Long("seconds") => seconds = parser.value()?.parse()?,
+            Value(value) if name.is_none() => name = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let name = name.context("name the target: a file of fuzz/fuzz_targets")?;
+    fuzz::run(&Context::find(locked)?, &name, seconds)
 }
 
 fn make_guest(mut parser: lexopt::Parser) -> Result<()> {

@@ -20,6 +20,7 @@ mod digest;
 mod disk_check;
 mod doctor;
 mod firmware;
+mod fuzz;
 mod guest_disk;
 mod host;
 mod image;

@@ -1,8 +1,9 @@
 //! Disk files: our queue beside QEMU's tools, on the same files, with the same requests.
 //!
 //! Each row is a number of requests, made by `qemu-img bench` and by the example `bench` of `disk-queue` in
-//! turn, five times; medians are compared. QEMU may take its worker threads or io_uring: whichever is
-//! quicker on that row is the peer. All go through the page cache, as the vmm does.
+//! turn, several times; medians are compared. QEMU may take its worker threads or io_uring: whichever is
+//! quicker on that row is the peer. All go through the page cache, as the vmm does, and all run before whatever
+//! else the host has to do (see `programs`).
 
 mod files;
 mod programs;
@@ -12,11 +13,12 @@ use crate::context::Context;
 use crate::{host, progress};
 use anyhow::Result;
 use files::{Files, Format};
-use programs::{Programs, Run, median};
+use programs::{Programs, Run, median, range_of_median};
 use std::path::Path;
 
-/// Each is run so often.
+/// Each is run so often; more often where it waits for the disk, which others use too.
 const ROUNDS: usize = 5;
+const ROUNDS_OF_DISK: usize = 15;
 const KIB: u64 = 1 << 10;
 /// Steps through all pages of the disk, and through all its 64 KiB, as if there were no pattern. QEMU takes no
 /// step of 2 GiB.
@@ -126,6 +128,13 @@ impl Case {
         }
     }
 
+    fn rounds(&self) -> usize {
+        match self.before {
+            Before::Dropped => ROUNDS_OF_DISK,
+            Before::Warm | Before::Empty => ROUNDS,
+        }
+    }
+
     /// The file once over, or what takes about as long.
     fn count(&self) -> u64 {
         match (self.order, self.write, self.before) {
@@ -173,7 +182,7 @@ pub fn run(context: &Context, only: &str) -> Result<Vec<Row>> {
 /// Ours and both ways of the peer's, in turn.
 fn measure(programs: &Programs, files: &Files, format: Format, case: Case) -> Result<Row> {
     let (mut ours, mut peers) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for _ in 0..ROUNDS {
+    for _ in 0..case.rounds() {
         let prepare = || match case.before {
             Before::Warm => programs.warm(&files.full(format)),
             Before::Dropped => programs.forget(&files.full(format)),
@@ -190,13 +199,15 @@ fn measure(programs: &Programs, files: &Files, format: Format, case: Case) -> Re
             peer.push(programs.qemu(&file, format.of_qemu(), way, &case)?);
         }
     }
-    Ok(row(
+    let mut row = row(
         case.name(format.name()),
         &case,
         &ours,
         &peers,
         "qemu-img bench",
-    ))
+    );
+    row.remark.push_str(programs.remark());
+    Ok(row)
 }
 
 fn row(name: String, case: &Case, ours: &[Run], peers: &[Vec<Run>; 2], peer: &'static str) -> Row {
@@ -209,6 +220,9 @@ fn row(name: String, case: &Case, ours: &[Run], peers: &[Vec<Run>; 2], peer: &'s
         4096 => ("requests/s", 1.0),
         size => ("MiB/s", size as f64 / (1 << 20) as f64),
     };
+    // Round by round, since what else the host does is alike for neighbours.
+    let pairs = ours.iter().zip(theirs);
+    let ratios = pairs.map(|(ours, theirs)| theirs.seconds / ours.seconds);
     let rate = |runs: &[Run]| case.count() as f64 * each / seconds(runs);
     let of = |runs: &[Run], what: fn(&Run) -> f64| median(runs.iter().map(what));
     let cpu = |run: &Run| run.cpu_seconds;
@@ -220,6 +234,7 @@ fn row(name: String, case: &Case, ours: &[Run], peers: &[Vec<Run>; 2], peer: &'s
         peer,
         peer_value: Some(rate(theirs)),
         target: case.ahead.then_some(Target::AtLeast(1.0)),
+        ratio_range: Some(range_of_median(ratios)),
         remark: format!(
             "{way}; CPU {:.3} s, {:.3} s; peak {:.1} MiB, {:.1} MiB",
             of(ours, cpu),
@@ -261,6 +276,7 @@ fn of_opening(programs: &Programs, file: &Path, name: &str, ahead: bool) -> Resu
         peer: "qemu-io",
         peer_value: Some(median(theirs.iter().map(figure))),
         target: ahead.then_some(Target::AtMost(1.0)),
+        ratio_range: None,
         remark: "less is better; with the start of the program".to_owned(),
     };
     Ok([

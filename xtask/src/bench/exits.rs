@@ -165,6 +165,7 @@ fn compare(round: Round, cpu: &Cpu, floor: &Costs, ours: &Costs, peer: &Costs) -
             peer: PEER,
             peer_value: None,
             target: None,
+            ratio_range: None,
             remark: String::new(),
         });
     }
@@ -182,6 +183,7 @@ fn compare(round: Round, cpu: &Cpu, floor: &Costs, ours: &Costs, peer: &Costs) -
                     (Round::Instructions, _) => targets.vmx_instructions,
                 })
             }),
+            ratio_range: None,
             remark: String::new(),
         });
     }

@@ -207,6 +207,7 @@ fn compare(ours: &Marks, theirs: &Marks) -> Result<Vec<Row>> {
         peer: PEER,
         peer_value: Some(values[1]),
         target: target.map(Target::AtMost),
+        ratio_range: None,
         remark: remark.to_owned(),
     };
     let between = |from: [Used; 2], to: [Used; 2], what: fn(&Used) -> f64, scale: f64| {

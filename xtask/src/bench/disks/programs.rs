@@ -9,6 +9,10 @@ use std::process::Command;
 /// The ways in which QEMU reads and writes files through the page cache.
 pub const WAYS: [&str; 2] = ["threads", "io_uring"];
 
+/// Starts a program before all others of this host, of ours and of QEMU's alike: what else runs there would otherwise
+/// be measured too, and to the good of whichever has more threads.
+const ALONE: [&str; 3] = ["chrt", "--fifo", "10"];
+
 /// What a run took.
 pub struct Run {
     /// By the program's own account where it has one, else from start to end.
@@ -25,9 +29,22 @@ pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Between which two the middle one of all such figures is, with 95 of 100 chances (order statistics: each figure lies
+/// above it or below it like a coin).
+pub fn range_of_median(figures: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let count = figures.len() as f64;
+    let below = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize;
+    let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
+    (at(below), at((figures.len() - 1).saturating_sub(below)))
+}
+
 /// Ours and QEMU's.
 pub struct Programs {
     bench: PathBuf,
+    /// Whether this user may use [`ALONE`].
+    alone: bool,
 }
 
 impl Programs {
@@ -48,13 +65,28 @@ impl Programs {
             .status()
             .context("cargo can't be started")?;
         ensure!(status.success(), "the example bench can't be built");
+        let [program, words @ ..] = ALONE;
+        let tried = Command::new(program).args(words).arg("true").output();
         Ok(Self {
             bench: context.target.join("release/examples/bench"),
+            alone: tried.is_ok_and(|output| output.status.success()),
         })
     }
 
+    /// What is to be known of all figures.
+    pub fn remark(&self) -> &'static str {
+        match self.alone {
+            true => "",
+            false => "; beside whatever else ran, as root alone may go first",
+        }
+    }
+
     fn run(&self, words: &[&str]) -> Result<(String, String)> {
-        let output = Command::new(&self.bench)
+        self.start(Command::new(&self.bench), words)
+    }
+
+    fn start(&self, mut command: Command, words: &[&str]) -> Result<(String, String)> {
+        let output = command
             .args(words)
             .output()
             .context("the example bench can't be started")?;
@@ -66,7 +98,15 @@ impl Programs {
 
     fn measure(&self, words: &[&str]) -> Result<Run> {
         let words = [&["measure"], words].concat();
-        let (out, err) = self.run(&words)?;
+        let (out, err) = match self.alone {
+            true => {
+                let [program, options @ ..] = ALONE;
+                let mut command = Command::new(program);
+                command.args(options).arg(&self.bench);
+                self.start(command, &words)?
+            }
+            false => self.run(&words)?,
+        };
         let figure = |text: &str, before: &str| -> Option<f64> {
             let (_, rest) = text.split_once(before)?;
             rest.split_whitespace().next()?.parse().ok()
