@@ -36,6 +36,7 @@ mod mounts;
 mod power;
 mod program;
 mod supervisor;
+mod switches;
 
 use cmdline::{Ending, Options};
 use console::report;
@@ -96,6 +97,9 @@ fn boot() -> ! {
     }
 
     let mut supervisor = supervisor::Supervisor::new();
+    if options.run.is_none() && switches::present() {
+        switches::start();
+    }
     let started = start(&options, &granules, &mut supervisor);
     if started {
         supervisor.wait_for_main_program();

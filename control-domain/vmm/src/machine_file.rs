@@ -7,8 +7,11 @@
 //! memory_mib: 512
 //! disks:
 //!   - {controller: ide, location: 0, path: disk.vhd}
+//! network_adapters:
+//!   - {switch: Default Switch}
 //! ```
 
+use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
 use hypervisor_abi::MAX_PROCESSORS;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -40,6 +43,9 @@ pub struct MachineFile {
     /// DVD drives, at places that no disk has.
     #[serde(default)]
     pub dvds: Vec<DvdEntry>,
+    /// Network adapters, in the order of their slots.
+    #[serde(default)]
+    pub network_adapters: Vec<NetworkAdapterEntry>,
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
     /// machine's folder.
     pub floppy: Option<PathBuf>,
@@ -77,6 +83,18 @@ pub struct DvdEntry {
     pub location: usize,
     /// The image of the disc in it (.iso), if there is one; relative to the machine's folder.
     pub path: Option<PathBuf>,
+}
+
+/// A network adapter of a machine.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAdapterEntry {
+    /// The switch that it is plugged into; the Default Switch unless named.
+    pub switch: Option<String>,
+    /// Its address, as `00-15-5D-01-02-03`; derived from the machine's identity if it is not given.
+    pub mac: Option<String>,
+    /// The VLAN that it is in (access mode), 1 to 4094.
+    pub vlan: Option<u16>,
 }
 
 /// What the person's terminal is connected to.
@@ -133,6 +151,26 @@ impl MachineFile {
             .unwrap_or_else(|| Uuid::new_v5(&NAMESPACE, self.name.as_bytes()))
     }
 
+    /// The network adapters, complete.
+    ///
+    /// # Errors
+    /// What is out of range.
+    pub fn network_adapters(&self) -> Result<Vec<NetworkAdapter>, String> {
+        let entries = self.network_adapters.iter().enumerate();
+        let adapters = entries.map(|(slot, entry)| NetworkAdapter::new(self.guid(), slot, entry));
+        let adapters: Vec<_> = adapters.collect::<Result<_, _>>()?;
+        if adapters.len() > MOST_ADAPTERS {
+            return Err(format!("network_adapters: 0 to {MOST_ADAPTERS}"));
+        }
+        let mut macs: Vec<_> = adapters.iter().map(|adapter| adapter.mac.0).collect();
+        macs.sort_unstable();
+        macs.dedup();
+        match macs.len() == adapters.len() {
+            true => Ok(adapters),
+            false => Err("two network adapters have the same MAC address".into()),
+        }
+    }
+
     /// Checks numbers and places.
     ///
     /// # Errors
@@ -156,6 +194,7 @@ impl MachineFile {
                 self.memory_mib
             ));
         }
+        self.network_adapters()?;
         let mut taken = [false; 4];
         let disks = self.disks.iter().map(|disk| disk.location);
         for location in disks.chain(self.dvds.iter().map(|dvd| dvd.location)) {
@@ -198,6 +237,11 @@ mod tests {
                 "disks:",
                 "dvds: [{controller: ide, location: 3}]\ndisks:",
                 "two drives",
+            ),
+            (
+                "disks:",
+                "network_adapters: [{vlan: 4095}]\ndisks:",
+                "1 to 4094",
             ),
             ("name: x", "nam: x", "nam"),
             (

@@ -28,6 +28,7 @@ mod layout;
 mod machine;
 mod machine_file;
 mod memory;
+mod network_adapter;
 mod outcome;
 mod payload;
 mod processor;

@@ -98,6 +98,12 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
             .services
             .devices(host_pairs(&file.name, file.guid()));
         devices.extend(disks_on_vmbus(&file, &memory, &media));
+        for adapter in file.network_adapters()? {
+            match adapter.device(&file.name) {
+                Ok(device) => devices.push(device),
+                Err(error) => eprintln!("entente-vmm: {error}; the machine goes without"),
+            }
+        }
         let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
         let clock = Clock::measure();
         let mut machine =
