@@ -100,6 +100,11 @@ impl Target {
         self.units.get_mut(&lun)
     }
 
+    /// All units with their numbers, ascending.
+    pub fn units(&self) -> impl Iterator<Item = (u8, &Unit)> {
+        self.units.iter().map(|(lun, unit)| (*lun, unit))
+    }
+
     /// Numbers of all units, ascending.
     pub fn luns(&self) -> impl Iterator<Item = u8> {
         self.units.keys().copied()
@@ -126,6 +131,13 @@ impl Target {
                 && cdb
                     .first()
                     .is_some_and(|opcode| about_target.contains(opcode))
+    }
+
+    /// The answer to INQUIRY, if it is one, at an address where there is not even a target.
+    pub fn inquiry_of_none(cdb: &[u8]) -> Option<Action> {
+        let cdb = Cdb::new(cdb).ok()?;
+        let asked = cdb.opcode() == Opcode::INQUIRY;
+        asked.then(|| inquiry::inquiry(&cdb, None).unwrap_or_else(Action::Check))
     }
 
     /// How many bytes from the initiator a command has to be given as its parameters: none for

@@ -91,6 +91,11 @@ impl Controller {
         self.target.unit(lun)
     }
 
+    /// All units with their numbers.
+    pub fn units(&self) -> impl Iterator<Item = (u8, &Unit)> {
+        self.target.units()
+    }
+
     /// The version that was agreed on.
     pub fn version(&self) -> Option<Version> {
         self.session.ready()
@@ -199,6 +204,26 @@ impl Controller {
         found.then_some(address)
     }
 
+    /// A command where there is no unit. Linux takes a refused INQUIRY for one that was answered with
+    /// zeros, a disk: so whoever looks for SCSI units is told in data that there is none.
+    fn nobody<M: Memory + ?Sized>(
+        &self,
+        pending: Pending,
+        cdb: &[u8],
+        buffer: Buffer,
+        memory: &M,
+    ) -> Outcome {
+        if let Attachment::Scsi { .. } = self.attachment
+            && let Some(Action::Data(mut data)) = Target::inquiry_of_none(cdb)
+        {
+            data.truncate(usize::try_from(buffer.length()).unwrap_or(usize::MAX));
+            if buffer.store(memory, 0, &data).is_ok() {
+                return answer(pending.succeed(data.len() as u32));
+            }
+        }
+        answer(pending.refuse(SrbStatus::INVALID_LUN))
+    }
+
     fn execute<M: Memory + ?Sized>(
         &mut self,
         pending: Pending,
@@ -210,12 +235,10 @@ impl Controller {
         };
         let length = usize::from(request.cdb_length).min(CDB_LENGTH);
         let cdb = &request.cdb_or_sense[..length];
-        let Some(address) = self.find(&request) else {
-            return answer(pending.refuse(SrbStatus::INVALID_LUN));
+        let found = self.find(&request);
+        let Some(address) = found.filter(|address| self.target.answers(address.lun, cdb)) else {
+            return self.nobody(pending, cdb, buffer, memory);
         };
-        if !self.target.answers(address.lun, cdb) {
-            return answer(pending.refuse(SrbStatus::INVALID_LUN));
-        }
         let room = u64::from(request.transfer_length.get());
         if room > buffer.length() {
             return answer(pending.refuse(SrbStatus::INVALID_REQUEST));

@@ -10,6 +10,7 @@
 //! session.rs    the handshake                        io.rs          a request under way, and its end
 //! offer.rs      how a channel is announced           perform.rs     a request against a disk, at once
 //! device.rs     a controller on the bus              media.rs       where requests go
+//! backplane.rs  units come and go
 //! ```
 //!
 //! What is absent: threads, files; fibre channel; a panic on anything that a guest says.
@@ -18,6 +19,7 @@
 //! UEFI firmware put on the ring.
 #![forbid(unsafe_code)]
 
+mod backplane;
 mod controller;
 mod device;
 mod io;
@@ -27,6 +29,7 @@ mod perform;
 mod session;
 pub mod wire;
 
+pub use backplane::Backplane;
 pub use controller::{Controller, Outcome, Packet};
 pub use device::StorageDevice;
 pub use io::{Address, Completion, Io};

@@ -121,3 +121,67 @@ fn subchannels_are_offered_when_asked_for() {
     assert_eq!(status, 1);
     assert!(bytes == Medium::new().bytes[9 * 512..10 * 512]);
 }
+
+/// REPORT LUNS: the numbers of the units.
+fn luns(driver: &Driver, channel: &DriverChannel) -> Vec<u8> {
+    let length = 64u32;
+    let page = driver.guest.pages(1)[0];
+    let mut header = [0, 1, length, 0].map(u32::to_le_bytes).concat();
+    header.extend(page.to_le_bytes());
+    let mut data = vec![0; 64];
+    data[0] = 3;
+    data[20..23].copy_from_slice(&[12, 20, 1]);
+    data[24..28].copy_from_slice(&length.to_le_bytes());
+    data[28] = 0xa0;
+    data[37] = length as u8;
+    let answer = driver.ask(channel, GPA_DIRECT, &header, &data);
+    assert_eq!(answer[14], 1);
+    let mut list = [0; 64];
+    let memory = driver.guest.now().memory;
+    memory.read(page * 4096, &mut list).expect("memory");
+    let count = usize::from(list[3]) / 8;
+    (1..=count).map(|unit| list[unit * 8 + 1]).collect()
+}
+
+#[test]
+fn units_come_and_go_while_the_guest_listens() {
+    const ENUMERATE_BUS: u8 = 11;
+    let instance = Uuid::from_bytes([3; 16]);
+    let mut controller = Controller::new(Attachment::Scsi { instance }, 0, MOST_TRANSFER);
+    controller.add(0, disk_unit());
+    let mut disks = Disks::default();
+    disks.insert(0, Box::new(Medium::new()));
+    let device = StorageDevice::new(controller, disks);
+    let backplane = device.backplane();
+    let add = |lun| {
+        backplane.add(lun, disk_unit(), |media| {
+            media.insert(lun, Box::new(Medium::new()))
+        })
+    };
+    let (guest, endpoint) = ModelGuest::with_device(Box::new(device));
+    let driver = Driver { guest, endpoint };
+    // Before anyone listens: no notice.
+    assert!(add(5));
+    assert!(!add(5), "the place is taken");
+    let channel = driver.open();
+    assert_eq!(luns(&driver, &channel), [0, 5]);
+    let notices = || {
+        driver.guest.serve(&driver.endpoint);
+        let memory = driver.guest.now().memory;
+        let received = std::iter::from_fn(|| channel.receive(memory));
+        received
+            .map(|(packet, _)| {
+                assert_eq!((packet.kind, packet.data[0]), (IN_BAND, ENUMERATE_BUS));
+            })
+            .count()
+    };
+    assert_eq!(notices(), 0);
+    assert!(add(63));
+    assert!(add(7));
+    assert_eq!(notices(), 1, "one says it for both");
+    assert_eq!(luns(&driver, &channel), [0, 5, 7, 63]);
+    assert!(backplane.remove(5, |_| ()).is_some());
+    assert_eq!(notices(), 1);
+    assert_eq!(backplane.remove(5, |_| ()), None);
+    assert_eq!(luns(&driver, &channel), [0, 7, 63]);
+}

@@ -132,10 +132,6 @@ fn sense_comes_with_the_request() {
 fn units_that_are_not_there_are_no_errors_of_the_controller() {
     let mut bench = Bench::ready();
     assert_eq!(bench.execute_at(0, 1, &[0; 6], &[]), srb(0x20));
-    assert_eq!(
-        bench.execute_at(1, 0, &[0x12, 0, 0, 0, 36, 0], &[(0, 36)]),
-        srb(0x20)
-    );
     let (removed, told) = bench.controller.remove(0).expect("it was there");
     assert!(matches!(removed, scsi::Unit::Disk(_)) && told.is_some());
     assert_eq!(bench.execute(&[0; 6], &[]), srb(0x20), "Linux removes it");
@@ -218,4 +214,21 @@ fn a_packet_without_a_wish_for_completion_gets_none() {
         buffer: Buffer::default(),
     };
     assert_eq!(bench.controller.receive(packet, &bench.ram), Outcome::Done);
+}
+
+/// Linux looks at eight buses with two targets each, and takes a refused INQUIRY for a disk.
+#[test]
+fn who_looks_for_units_elsewhere_is_told_that_there_is_none() {
+    let mut bench = Bench::ready();
+    for (target, lun) in [(0, 9), (1, 0), (1, 3)] {
+        let inquiry = bench.execute_at(target, lun, &[0x12, 0, 0, 0, 36, 0], &[(0x4000, 36)]);
+        assert_eq!(
+            (inquiry.srb_status, inquiry.moved),
+            (1, 36),
+            "{target} {lun}"
+        );
+        assert_eq!(bench.peek(0x4000, 1), [0x7f]);
+        let ready = bench.execute_at(target, lun, &[0; 6], &[]);
+        assert_eq!(ready.srb_status, 0x20, "{target} {lun}");
+    }
 }
