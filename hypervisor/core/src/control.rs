@@ -105,7 +105,7 @@ fn call_instruction<H: Hal>() -> Instruction {
     }
 }
 
-#[inline]
+#[inline(always)] // As Fetch::next_rip: the vmm's calls come through here.
 fn next_rip<H: Hal>(
     hypervisor: &Hypervisor<H>,
     cpu: &H::Cpu,
