@@ -27,7 +27,7 @@ pub struct GuestRecipe {
     /// Size of the disk in MiB.
     pub disk_mib: u64,
     /// What its machine.yaml says beside name and disks.
-    machine: BTreeMap<String, u64>,
+    machine: BTreeMap<String, serde_yaml::Value>,
 }
 
 /// In a file's content: the identifier of the root file system.
