@@ -4,6 +4,7 @@ mod bochs;
 mod qemu;
 
 use crate::complaint;
+use crate::name_server::NameServer;
 use anyhow::{Context as _, Result, bail};
 pub use bochs::Bochs;
 pub use qemu::{Kernel, Qemu, start_interactive};
@@ -120,6 +121,8 @@ pub(crate) struct Running {
     pub sent: Box<dyn Read + Send>,
     /// What it receives there.
     pub typed: Box<dyn Write>,
+    /// Who knows names in its network; until this is dropped.
+    pub names: Option<NameServer>,
 }
 
 impl Emulator {

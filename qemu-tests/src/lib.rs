@@ -17,6 +17,7 @@ mod cpu_time;
 mod emulator;
 mod firmware;
 mod guest_disk;
+mod name_server;
 mod row;
 mod serial;
 mod watch;
@@ -26,5 +27,6 @@ pub use emulator::{
 };
 pub use firmware::Firmware;
 pub use guest_disk::{DiskHolds, DiskKind};
+pub use name_server::Names;
 pub use row::{Boot, Row, RowSet};
 pub use watch::{Expectation, Limits, Report, Stamp, Watch, run};

@@ -160,8 +160,14 @@ mod tests {
         assert!(told.ends_with(&[0, 0, 0, 60, 0, 4, 10, 0, 2, 100]));
         assert_eq!(told[26..34], [10, 0, 2, 3, 10, 0, 2, 15]);
         assert_eq!(told[34..38], [0, 53, 0x99, 0x88]);
-        assert_eq!(told[MESSAGE..MESSAGE + 8], [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1]);
-        let words = told[ETHERNET..ETHERNET + IPV4_HEADER].as_chunks::<2>().0.iter();
+        assert_eq!(
+            told[MESSAGE..MESSAGE + 8],
+            [0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1]
+        );
+        let words = told[ETHERNET..ETHERNET + IPV4_HEADER]
+            .as_chunks::<2>()
+            .0
+            .iter();
         let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes(*word))).sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
     }

@@ -3,10 +3,12 @@
 
 use crate::emulator::{Cpu, EmulatorName};
 use crate::guest_disk::{DiskHolds, DiskKind};
+use crate::name_server::Names;
 use crate::watch::{Expectation, Limits};
 use anyhow::{Context as _, Result, ensure};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,6 +65,12 @@ pub struct Row {
     /// Whether the disk with the machines is there.
     #[serde(default)]
     pub data_disk: bool,
+    /// Further machines there, which are copies of the usual one.
+    #[serde(default)]
+    pub copies: Vec<String>,
+    /// Further files there, or others in their place: text by path.
+    #[serde(default)]
+    pub data_files: BTreeMap<String, String>,
     /// CPUs.
     #[serde(default = "two")]
     pub processors: u32,
@@ -72,6 +80,9 @@ pub struct Row {
     /// Further arguments for the emulator.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// Names that are known in QEMU's network `names`, with their IPv4 addresses.
+    #[serde(default)]
+    pub names: Names,
     /// Lines that must appear, in this order.
     pub expect: Vec<Expectation>,
     /// Lines that must not appear.

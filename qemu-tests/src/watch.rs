@@ -99,6 +99,7 @@ pub fn run(emulator: &Emulator, watch: &Watch, limits: Limits) -> Result<Report>
         process,
         mut sent,
         typed,
+        names: _names,
     } = emulator.start()?;
     let mut session = Session {
         watch,

@@ -10,6 +10,14 @@ use regex::Regex;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// A network card, and behind it the host's network.
+const NETWORK_CARD: [&str; 4] = [
+    "-netdev",
+    "user,id=network",
+    "-device",
+    "virtio-net-pci,netdev=network,romfile=",
+];
+
 /// What was asked for on the command line.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -87,13 +95,18 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
         true => Boot::WithoutHypervisor,
         false => Boot::Image,
     };
+    let mut arguments = options.arguments.clone();
+    if options.emulator == EmulatorName::Qemu && !options.headless {
+        // A person wants to see the network work; rows bring a card where they are about it.
+        arguments.extend(NETWORK_CARD.map(str::to_owned));
+    }
     let pc = Pc {
         emulator: options.emulator,
         cpu: &options.cpu,
         processors: options.processors.unwrap_or(row.processors),
         memory_mib: options.memory_mib.unwrap_or(row.memory_mib()),
         firmware: options.firmware.as_deref(),
-        arguments: &options.arguments,
+        arguments: &arguments,
         folder: context.out.join("boot"),
     };
     let mut emulator = pc.with_image(context, &image, boot)?;

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::image::Image;
 use crate::{bochs, firmware, host};
 use anyhow::{Result, ensure};
-use qemu_tests::{Boot, Cpu, Disk, Emulator, EmulatorName, Program, Qemu};
+use qemu_tests::{Boot, Cpu, Disk, Emulator, EmulatorName, Names, Program, Qemu};
 use std::path::{Path, PathBuf};
 
 /// What is asked for.
@@ -52,6 +52,7 @@ impl Pc<'_> {
             firmware: firmware::find(context, self.firmware)?,
             kernel: None,
             arguments: self.arguments.to_vec(),
+            names: Names::new(),
         };
         let mut disks = Vec::new();
         match boot {

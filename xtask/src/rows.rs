@@ -1,6 +1,6 @@
 //! The rows of `qemu-tests/rows/`: an image for each, booted and watched.
 
-use crate::context::{Context, create_folder};
+use crate::context::{Context, create_folder, write};
 use crate::disk_check;
 use crate::image::{self, Changes};
 use crate::machine_disks::MachineDisk;
@@ -8,7 +8,7 @@ use crate::pc::Pc;
 use crate::recipe::{self, Recipe};
 use crate::test::Count;
 use anyhow::{Context as _, Result, ensure};
-use qemu_tests::{Boot, Disk, Report, Row, RowSet, Watch};
+use qemu_tests::{Boot, Disk, Program, Report, Row, RowSet, Watch};
 use std::path::Path;
 use std::process::Command;
 
@@ -71,11 +71,22 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
         folder: folder.clone(),
     };
     let mut emulator = pc.with_image(context, &image, row.boot)?;
+    if let Program::Qemu(qemu) = &mut emulator.program {
+        qemu.names.clone_from(&row.names);
+    }
     let data = folder.join("data.img");
     let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
         match row.guest_disks.as_slice() {
-            [] => copy_sparse(&image::machines(context, &recipe)?, &data)?,
+            [] if row.copies.is_empty() && row.data_files.is_empty() => {
+                copy_sparse(&image::machines(context, &recipe)?, &data)?
+            }
+            [] => {
+                let made =
+                    image::machines_with(&of_row, &recipe, &mut |machine| furnish(machine, row))?;
+                std::fs::rename(&made, &data)
+                    .with_context(|| format!("{} can't be moved", made.display()))?;
+            }
             kinds => disks = image::machine_with_disks(&of_row, &recipe, kinds, &data)?,
         }
         emulator.disks.push(Disk {
@@ -108,6 +119,27 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
             .with_context(|| format!("{inside} after the run"))?;
     }
     Ok(report)
+}
+
+/// Adds to the data disk what only the row wants there.
+fn furnish(machine: &Path, row: &Row) -> Result<()> {
+    let machines = machine.parent().context("the machine is in no folder")?;
+    for name in &row.copies {
+        let copy = machines.join(name);
+        create_folder(&copy)?;
+        let files = machine
+            .read_dir()
+            .with_context(|| format!("{} can't be read", machine.display()))?;
+        for file in files {
+            let file = file.context("the machine's files can't be listed")?;
+            copy_sparse(&file.path(), &copy.join(file.file_name()))?;
+        }
+    }
+    let root = machines.parent().context("the machines are nowhere")?;
+    for (path, text) in &row.data_files {
+        write(&root.join(path), text)?;
+    }
+    Ok(())
 }
 
 fn copy_sparse(from: &Path, to: &Path) -> Result<()> {

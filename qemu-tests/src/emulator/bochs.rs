@@ -91,6 +91,7 @@ impl Bochs {
             process,
             sent: Box::new(sent),
             typed: Box::new(line),
+            names: None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Disk, Emulator, Program, Running, guarded, take_turn};
 use crate::Firmware;
+use crate::name_server::{NameServer, Names};
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub struct Qemu {
     pub kernel: Option<Kernel>,
     /// Further arguments for the emulator.
     pub arguments: Vec<String>,
+    /// Who is known in QEMU's network `names`; that is there if somebody is.
+    pub names: Names,
 }
 
 /// A Linux kernel started by the firmware directly.
@@ -47,8 +50,15 @@ impl Qemu {
     pub(super) fn start(&self, pc: &Emulator) -> Result<Running> {
         let (keyboard, typed) = std::io::pipe().context("no pipe can be made")?;
         let (sent, screen) = std::io::pipe().context("no pipe can be made")?;
-        let process = self
-            .process(pc, false)?
+        let mut line = self.command_line(pc, false)?;
+        let names = match self.names.is_empty() {
+            true => None,
+            false => Some(NameServer::start(self.names.clone())?),
+        };
+        if let Some(names) = &names {
+            line.extend(["-netdev".into(), names.netdev("names")?.into()]);
+        }
+        let process = process(line)
             .stdin_file(keyboard)
             .stdout_file(screen)
             .stderr_path(pc.said())
@@ -58,14 +68,8 @@ impl Qemu {
             process,
             sent: Box::new(sent),
             typed: Box::new(typed),
+            names,
         })
-    }
-
-    /// The process, not yet started.
-    fn process(&self, pc: &Emulator, interactive: bool) -> Result<duct::Expression> {
-        let mut line = self.command_line(pc, interactive)?;
-        line.insert(0, PROGRAM.into());
-        Ok(guarded(line))
     }
 
     /// The command line of a run whose serial line is standard input and output.
@@ -146,10 +150,16 @@ pub fn start_interactive(pc: &Emulator) -> Result<()> {
     let _turn = take_turn()?;
     std::fs::create_dir_all(&pc.folder)
         .with_context(|| format!("{} can't be made", pc.folder.display()))?;
-    qemu.process(pc, true)?
+    process(qemu.command_line(pc, true)?)
         .run()
         .with_context(|| format!("{PROGRAM} failed"))?;
     Ok(())
+}
+
+/// The process, not yet started.
+fn process(mut line: Vec<OsString>) -> duct::Expression {
+    line.insert(0, PROGRAM.into());
+    guarded(line)
 }
 
 /// A path as a value in one of the emulator's option lists, where a comma is written twice.

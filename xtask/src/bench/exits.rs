@@ -16,7 +16,7 @@ use crate::recipe::{self, Recipe};
 use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
 use qemu_tests::{
-    Boot, Cpu, Emulator, EmulatorName, Expectation, Firmware, Limits, Program, Qemu, Watch,
+    Boot, Cpu, Emulator, EmulatorName, Expectation, Firmware, Limits, Names, Program, Qemu, Watch,
 };
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -340,6 +340,7 @@ fn seabios(context: &Context) -> Result<Qemu> {
         },
         kernel: None,
         arguments: Vec::new(),
+        names: Names::new(),
     })
 }
 
