@@ -10,6 +10,8 @@ pub struct Fault {
     pub vector: u8,
     /// Its error code.
     pub error_code: u32,
+    /// Where it happened, or behind it.
+    pub rip: u64,
 }
 
 /// Most processors that this program starts.
@@ -23,6 +25,9 @@ static TSC: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
 /// Where to go on after a fault, or 0; and the fault that was caught, + 1.
 static RECOVERY: [AtomicU64; MAX_PROCESSORS] = [const { AtomicU64::new(0) }; MAX_PROCESSORS];
 static CAUGHT: [AtomicU64; MAX_PROCESSORS] = [const { AtomicU64::new(0) }; MAX_PROCESSORS];
+static CAUGHT_AT: [AtomicU64; MAX_PROCESSORS] = [const { AtomicU64::new(0) }; MAX_PROCESSORS];
+/// Single steps.
+const RFLAGS_TF: u64 = 1 << 8;
 
 /// How often a vector came to a processor.
 pub fn handled(processor: usize, vector: u8) -> u32 {
@@ -48,6 +53,7 @@ pub fn catch(f: impl FnOnce(*mut u64)) -> Result<(), Fault> {
         caught => Err(Fault {
             vector: (caught >> 32) as u8,
             error_code: (caught - 1) as u32,
+            rip: CAUGHT_AT[me].load(SeqCst),
         }),
     }
 }
@@ -94,7 +100,9 @@ extern "sysv64" fn handle(frame: &mut Frame) {
         (vector as u64) << 32 | (frame.error_code + 1) & 0xffff_ffff,
         SeqCst,
     );
+    CAUGHT_AT[me].store(frame.rip, SeqCst);
     frame.rip = recovery;
+    frame.rflags &= !RFLAGS_TF;
 }
 
 core::arch::global_asm!(

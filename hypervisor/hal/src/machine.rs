@@ -40,7 +40,7 @@ pub trait Extension: Sync + Sized + 'static {
     type Cpu: Cpu;
     type Vcpu: Vcpu<Self::Cpu> + Send;
     /// What a CPU's extension can do, in words where a person asks.
-    type Features: Copy + Display + Send + Sync;
+    type Features: Copy + Display + PartialEq + Send + Sync;
     /// What a CPU lacks, and what a person can do about it.
     type Missing: Display;
 

@@ -98,8 +98,14 @@ unsafe fn start_on<E: Extension>(handoff: &'static Handoff, index: usize) -> ! {
         E::shared().wait()
     };
     let entry = handoff.entry(index);
-    if E::check().is_err() {
-        panic!("CPU {index} lacks what the first CPU has");
+    // A guest's processor is made for one kind of CPU, and must run on each.
+    match E::check() {
+        Ok(features) if features == shared.features => {}
+        Ok(features) => panic!(
+            "CPU {index} has {features}, the first CPU {}: their controls must be the same",
+            shared.features
+        ),
+        Err(missing) => panic!("CPU {index}, unlike the first: {missing}"),
     }
     let arrival = Arrival {
         index,

@@ -4,7 +4,7 @@ use super::run_bounds::PauseLoop;
 use crate::cpu::{self, EFER_SVME, msr};
 
 /// What this CPU's SVM can do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Number of address space identifiers.
     pub tags: u32,

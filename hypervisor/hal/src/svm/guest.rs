@@ -43,6 +43,8 @@ mod virtual_interrupt {
 const RFLAGS_IF: u64 = 1 << 9;
 /// DR7 after reset: no breakpoint is on.
 const DR7_INITIAL: u64 = 0x400;
+/// DR7: an access to a debug register is a #DB.
+const DR7_GENERAL_DETECT: u64 = 1 << 13;
 /// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
@@ -141,7 +143,11 @@ impl Vcpu<SvmCpu> for SvmVcpu {
             guest.vmcb.tlb_control = 0;
             guest.note_taken_interrupt();
             match guest.vmcb.exit_code {
-                exit::DB => guest.inject(event::EXCEPTION, 1, None),
+                exit::DB => {
+                    // Its delivery would open the debug registers to the handler; an injection doesn't.
+                    guest.vmcb.dr7 &= !DR7_GENERAL_DETECT;
+                    guest.inject(event::EXCEPTION, 1, None);
+                }
                 exit::AC => guest.inject(event::EXCEPTION, 17, Some(0)),
                 exit::IRET => {
                     guest.role.nmi_masked = false;

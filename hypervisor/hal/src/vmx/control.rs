@@ -7,6 +7,7 @@ use super::control_registers::{ControlRegister, cr0, cr4};
 use super::controls::{primary, secondary};
 use super::features::Features;
 use super::host::HostState;
+use super::mitigations::Mitigations;
 use super::nmi::Waiting;
 use super::state::Processor;
 use super::vmcs::{Field, SegmentField, Vmcs, event, interruptibility, reason};
@@ -30,6 +31,8 @@ pub struct Host {
     pub tags: Tags,
     /// What exits on this CPU load.
     pub state: HostState,
+    /// What entries to guests do here: a PC's CPUs can differ in it.
+    pub mitigations: Mitigations,
     /// The control domain's state while a guest is attached.
     pub unswitched: unswitched::HostState,
     /// Where NMIs go that the hypervisor itself takes on this CPU.
@@ -71,6 +74,10 @@ pub unsafe fn start(
         index,
         tags: Tags::new(index, TAGS),
         state,
+        mitigations: match machine.extension.mitigations {
+            true => Mitigations::of_this_cpu(),
+            false => Mitigations::default(),
+        },
         unswitched: unswitched::HostState::new(pool, machine.components)?,
         nmi: nmi::waiting(index)?,
         nmi_pending: false,

@@ -1,7 +1,6 @@
 //! What the CPU must have, and what it may have (SDM vol. 3 appendix A).
 
 use super::controls::{Capabilities, Capability, Controls, Refused, primary, secondary};
-use super::mitigations::Mitigations;
 use super::switch;
 use crate::cpu;
 
@@ -43,7 +42,7 @@ pub struct Fixed {
 }
 
 /// What this CPU's VMX can do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// The first word of every VMCS.
     pub revision: u32,
@@ -55,8 +54,6 @@ pub struct Features {
     pub control_domain: Controls,
     /// For guests.
     pub guest: Controls,
-    /// What entries to guests should do.
-    pub mitigations: Mitigations,
 }
 
 impl core::fmt::Display for Features {
@@ -66,19 +63,7 @@ impl core::fmt::Display for Features {
         } else {
             ""
         };
-        let flush_l1d = match self.mitigations.flush_l1d {
-            true => ", L1D to flush",
-            false => "",
-        };
-        let clear_buffers = match self.mitigations.clear_buffers {
-            true => ", buffers to clear",
-            false => "",
-        };
-        write!(
-            f,
-            "VMX revision {:#x}{gigabyte_pages}{flush_l1d}{clear_buffers}",
-            self.revision
-        )
+        write!(f, "VMX revision {:#x}{gigabyte_pages}", self.revision)
     }
 }
 
@@ -192,7 +177,6 @@ pub fn check() -> Result<Features, Missing> {
             cr4: fixed(msr::CR4_FIXED),
             control_domain: Controls::control_domain(&capabilities).map_err(Missing::Control)?,
             guest: Controls::guest(&capabilities).map_err(Missing::Control)?,
-            mitigations: Mitigations::of_this_cpu(),
         })
     }
 }

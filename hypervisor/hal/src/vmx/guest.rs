@@ -3,7 +3,7 @@
 use super::control::VmxCpu;
 use super::control_registers::ControlRegister;
 use super::controls::primary;
-use super::mitigations::Mitigations;
+use super::exceptions::{self, Intercepted};
 use super::registers::{self, Exchanged};
 use super::run_bounds::PauseLoop;
 use super::state::Processor;
@@ -18,17 +18,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use hypervisor_abi::Registers;
 use hypervisor_core::hal::{Exit, Hpa, State, Vcpu};
 
-const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
-/// [`Field::PENDING_DEBUG`]: a single step is due.
-const PENDING_SINGLE_STEP: u64 = 1 << 14;
 /// EFER: SCE, LME, LMA, NXE; all else is not the guest's.
 const EFER_OF_GUESTS: u64 = 1 | EFER_LME | EFER_LMA | EFER_NXE;
-const DEBUG_EXCEPTION: u8 = 1;
-const ALIGNMENT_CHECK: u8 = 17;
-const MACHINE_CHECK: u8 = 18;
-/// #DB and #AC can loop without end inside the CPU when a guest's handlers fault on themselves.
-const EXCEPTIONS: u64 = 1 << DEBUG_EXCEPTION | 1 << ALIGNMENT_CHECK | 1 << MACHINE_CHECK;
 
 /// The page in which the CPU keeps the task priority (SDM vol. 3 §30.1.1).
 #[repr(C, align(4096))]
@@ -66,7 +58,6 @@ pub struct Guest {
     /// What the VMCS has of these.
     primary: u32,
     tpr_threshold: u8,
-    mitigations: Mitigations,
 }
 
 /// A guest's processor under VMX.
@@ -76,7 +67,6 @@ impl VmxVcpu {
     pub fn create(machine: &'static Machine<Vmx>, root: Hpa, tsc_offset: u64) -> Option<Self> {
         let Vmx {
             features,
-            mitigations,
             permissions,
             ..
         } = &machine.extension;
@@ -90,7 +80,7 @@ impl VmxVcpu {
         }
         vmcs.with(|vmcs| {
             for (field, value) in [
-                (Field::EXCEPTION_BITMAP, EXCEPTIONS),
+                (Field::EXCEPTION_BITMAP, exceptions::BITMAP),
                 (Field::MSR_BITMAP, permissions.guest_msrs),
                 (Field::VIRTUAL_APIC_PAGE, apic_page.physical()),
                 (Field::TPR_THRESHOLD, 0),
@@ -113,7 +103,6 @@ impl VmxVcpu {
             primary_at_rest: features.guest.primary,
             primary: features.guest.primary,
             tpr_threshold: 0,
-            mitigations: *mitigations,
         };
         let mut vcpu = Processor {
             vmcs,
@@ -172,32 +161,46 @@ impl VmxVcpu {
     /// An exception or NMI that exited. `None`: it was given back to the guest.
     #[inline(never)]
     fn exception(&mut self, cpu: &mut VmxCpu) -> Option<Exit> {
-        let info = self.vmcs.read(Field::EXIT_EVENT) as u32;
-        match (info & event::TYPE, info as u8) {
-            (event::NMI, _) => {
+        match Intercepted::new(self.vmcs.read(Field::EXIT_EVENT) as u32) {
+            Intercepted::Nmi => {
                 cpu.role.nmi_pending = true;
-                Some(Exit::Interrupt)
+                return Some(Exit::Interrupt);
             }
-            (_, MACHINE_CHECK) => Some(Exit::MachineCheck),
-            (_, DEBUG_EXCEPTION) => {
-                // The exit left DR6 as it was; the qualification has what is new. Bit 16 is inverted.
-                const CAUSES: u64 = 0xf | 7 << 13;
-                const NOT_TRANSACTIONAL: u64 = 1 << 16;
-                let new = self.vmcs.read(Field::QUALIFICATION);
-                let [cr2, dr6] = cpu::read_fault_registers();
-                let dr6 = dr6 & !0xf | NOT_TRANSACTIONAL | new & CAUSES;
-                cpu::write_fault_registers([cr2, dr6]);
-                self.inject(event::EXCEPTION, DEBUG_EXCEPTION, None);
-                None
+            Intercepted::MachineCheck => return Some(Exit::MachineCheck),
+            Intercepted::Debug { by_int1 } => self.debug_exception(by_int1),
+            Intercepted::AlignmentCheck => {
+                self.inject(event::EXCEPTION, exceptions::ALIGNMENT_CHECK, Some(0));
             }
-            (_, ALIGNMENT_CHECK) => {
-                self.inject(event::EXCEPTION, ALIGNMENT_CHECK, Some(0));
-                None
+            Intercepted::Other => {
+                return Some(exits::decode(reason::EXCEPTION_OR_NMI, |field| {
+                    self.vmcs.read(field)
+                }));
             }
-            _ => Some(exits::decode(reason::EXCEPTION_OR_NMI, |field| {
-                self.vmcs.read(field)
-            })),
         }
+        None
+    }
+
+    /// Gives a #DB back to the guest, as if it had not exited.
+    fn debug_exception(&mut self, by_int1: bool) {
+        if by_int1 && let Some(next) = self.next_rip() {
+            self.advance_to(next);
+        }
+        let [cr2, dr6] = cpu::read_fault_registers();
+        let dr6 = self.vmcs.with(|vmcs| {
+            let registers = [dr6, vmcs.read(Field::DR7)];
+            let [dr6, dr7] =
+                exceptions::debug_registers(registers, vmcs.read(Field::QUALIFICATION));
+            vmcs.write(Field::DR7, dr7);
+            let shadow = vmcs.read(Field::INTERRUPTIBILITY);
+            let step = exceptions::pending_step(vmcs.read(Field::RFLAGS), shadow);
+            if step != 0 {
+                let pending = vmcs.read(Field::PENDING_DEBUG);
+                vmcs.write(Field::PENDING_DEBUG, pending | step);
+            }
+            dr6
+        });
+        cpu::write_fault_registers([cr2, dr6]);
+        self.inject(event::EXCEPTION, exceptions::DEBUG, None);
     }
 
     /// Loads all registers that were found legal.
@@ -214,9 +217,10 @@ impl VmxVcpu {
             };
             let kept = vmcs.read(Field::INTERRUPTIBILITY) & !interruptibility::SHADOW;
             vmcs.write(Field::INTERRUPTIBILITY, kept | shadow);
-            let step = shadow != 0 && r.rflags & RFLAGS_TF != 0;
-            let pending = if step { PENDING_SINGLE_STEP } else { 0 };
-            vmcs.write(Field::PENDING_DEBUG, pending);
+            vmcs.write(
+                Field::PENDING_DEBUG,
+                exceptions::pending_step(r.rflags, shadow),
+            );
         });
         self.load_control_registers(r.cr0, r.cr4, r.efer);
         self.role.exchanged = exchanged;
@@ -239,7 +243,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
         self.role.unswitched.take_debug_registers(host);
         self.role.exchanged.swap();
         // From here on only the hypervisor runs until the entry.
-        self.role.mitigations.flush_l1d();
+        cpu.role.mitigations.flush_l1d();
     }
 
     fn detach(&mut self, cpu: &mut VmxCpu) {
@@ -263,7 +267,7 @@ impl Vcpu<VmxCpu> for VmxVcpu {
             }
             // SAFETY: VMX is on on this CPU (`cpu` proves it), `attach` made the VMCS current with this
             // CPU's host state; the nested tables map frames of the guest pool and overlay pages alone.
-            let exit_reason = unsafe { self.switch(self.role.mitigations.clear_buffers) };
+            let exit_reason = unsafe { self.switch(cpu.role.mitigations.clear_buffers) };
             if reason::is_of_instruction(exit_reason) {
                 return exits::decode(exit_reason, |field| self.vmcs.read(field));
             }

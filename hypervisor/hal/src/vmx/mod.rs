@@ -10,12 +10,14 @@
 //! processor · `state` what both share · `switch` the world switch · `exits` its reasons ·
 //! `permissions` MSR bitmaps · `tables` nested tables' entries · `run_bounds` runs that only wait.
 //! Here alone: `vmcs` the control structure's fields · `controls` which of its controls are on ·
-//! `control_registers` bits of CR0 and CR4 that stay · `registers` a guest's registers as the vmm has
-//! them · `host` what exits load · `mitigations` what a CPU forgets before a guest runs · `nmi`.
+//! `control_registers` bits of CR0 and CR4 that stay · `exceptions` those that exit · `registers` a
+//! guest's registers as the vmm has them · `host` what exits load · `mitigations` what a CPU forgets
+//! before a guest runs · `nmi`.
 
 mod control;
 mod control_registers;
 mod controls;
+mod exceptions;
 mod exits;
 pub mod features;
 mod guest;
@@ -38,15 +40,14 @@ use features::{Features, Missing};
 use hypervisor_abi::Vendor;
 use hypervisor_core::hal::{Hpa, NestedEntry};
 use hypervisor_core::memory::types::{FIXED_REGISTERS, MemoryTypes};
-use mitigations::Mitigations;
 use permissions::Permissions;
 use spin::Once;
 
 /// This vendor's extension: what all CPUs share.
 pub struct Vmx {
     features: Features,
-    /// What entries to guests do.
-    mitigations: Mitigations,
+    /// Whether entries to guests do what their CPU needs.
+    mitigations: bool,
     permissions: Permissions,
     memory_types: MemoryTypes,
 }
@@ -73,10 +74,7 @@ impl Extension for Vmx {
     ) -> Option<Self> {
         Some(Self {
             features: *features,
-            mitigations: match mitigations {
-                true => features.mitigations,
-                false => Mitigations::default(),
-            },
+            mitigations,
             permissions: Permissions::new(memory)?,
             memory_types: memory_types(),
         })

@@ -295,6 +295,8 @@ pub mod event {
     pub const INTERRUPT: u32 = 0 << 8;
     pub const NMI: u32 = 2 << 8;
     pub const EXCEPTION: u32 = 3 << 8;
+    /// INT1's.
+    pub const PRIVILEGED_SOFTWARE_EXCEPTION: u32 = 5 << 8;
     pub const TYPE: u32 = 7 << 8;
     pub const ERROR_CODE_VALID: u32 = 1 << 11;
     /// In [`super::Field::EXIT_EVENT`]: the IRET that faulted had unblocked NMIs already.
