@@ -92,10 +92,11 @@ fn the_layer_below_does_not_show_in_cpuid() {
     let mut cpu = cpu(&[Exit::Cpuid]);
     cpu.gpr[0] = 0xffff_ffff_0000_0001;
     serve(&hypervisor, &mut cpu, &mut Fetch::default());
-    // VMX, SMX, OSXSAVE (CR4 has it off) and the hypervisor bit are not shown.
-    let hidden = 1 << 5 | 1 << 6 | 1 << 27 | 1 << 31;
+    // The debug store, VMX, SMX, OSXSAVE (CR4 has it off) and the hypervisor bit are not shown.
+    let hidden = 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 27 | 1 << 31;
+    let debug_store = 1 << 21;
     let all = u64::from(u32::MAX);
-    assert_eq!(cpu.gpr[..4], [all, all & !hidden, all, all]);
+    assert_eq!(cpu.gpr[..4], [all, all & !hidden, all & !debug_store, all]);
     assert_eq!((cpu.rip, cpu.exception), (0x1003, None));
 }
 

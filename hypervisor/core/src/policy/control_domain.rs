@@ -10,8 +10,10 @@ use hypervisor_abi::Vendor;
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
 
-// Leaf 1 ECX: VMX, SMX, hypervisor.
-const LEAF_1_ECX: u32 = bits(&[5, 6, 31]);
+// Leaf 1 ECX: 64-bit and qualified debug store, VMX, SMX, hypervisor.
+const LEAF_1_ECX: u32 = bits(&[2, 4, 5, 6, 31]);
+// Leaf 1 EDX: debug store. The CPU writes its records at a linear address, also while a guest runs.
+const LEAF_1_EDX: u32 = bits(&[21]);
 // Leaf 7.0 EBX: SGX, PT.
 const LEAF_7_EBX: u32 = bits(&[2, 25]);
 // Leaf 7.0 ECX: WAITPKG, CET shadow stacks, key locker, ENQCMD, SGX_LC, PKS.
@@ -33,7 +35,7 @@ const ALL: [u32; 4] = [u32::MAX; 4];
 /// The table: which bits of EAX, EBX, ECX, EDX are hidden.
 fn hidden(leaf: u32, subleaf: u32) -> [u32; 4] {
     match (leaf, subleaf) {
-        (1, _) => [0, 0, LEAF_1_ECX, 0],
+        (1, _) => [0, 0, LEAF_1_ECX, LEAF_1_EDX],
         (7, 0) => [0, LEAF_7_EBX, LEAF_7_ECX, LEAF_7_EDX],
         (7, 1) => [LEAF_7_1_EAX, 0, 0, LEAF_7_1_EDX],
         // SGX; processor trace; key locker; PCONFIG.
@@ -216,8 +218,13 @@ mod tests {
 
     #[test]
     fn the_layer_below_is_not_shown() {
-        let [.., ecx, _] = control_domain_cpuid(1, 0, 0, everything);
+        let [.., ecx, edx] = control_domain_cpuid(1, 0, 0, everything);
         assert_eq!(ecx & (1 << 5 | 1 << 6 | 1 << 31), 0, "VMX, SMX, hypervisor");
+        assert_eq!(
+            (ecx & (1 << 2 | 1 << 4), edx & 1 << 21),
+            (0, 0),
+            "debug store"
+        );
         let [.., ecx, _] = control_domain_cpuid(0x8000_0001, 0, 0, everything);
         assert_eq!(ecx & (1 << 2 | 1 << 12), 0, "SVM, SKINIT");
         for leaf in [
@@ -284,7 +291,7 @@ mod tests {
         }
         assert_eq!(
             control_domain_cpuid(1, 0, CR4_OSXSAVE, everything)[2],
-            !(1 << 5 | 1 << 6 | 1 << 31)
+            !(1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 31)
         );
     }
 
