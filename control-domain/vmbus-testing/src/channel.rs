@@ -39,7 +39,8 @@ const PENDING: u64 = 12;
 const FEATURES: u64 = 64;
 
 impl DriverChannel {
-    pub(crate) fn new(offer: &OfferBody, gpadl: u32, pages: Vec<u64>) -> Self {
+    /// The channel of an offer, with rings in a GPADL of these pages.
+    pub fn of(offer: &OfferBody, gpadl: u32, pages: Vec<u64>) -> Self {
         Self {
             number: offer.channel.get(),
             connection: offer.connection.get(),

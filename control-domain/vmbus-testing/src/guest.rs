@@ -186,7 +186,7 @@ impl ModelGuest {
     pub fn try_open(&self, offer: &OfferBody, pages: usize) -> Option<DriverChannel> {
         let list = self.pages(2 * pages);
         let gpadl = self.gpadl(offer.channel.get(), &list);
-        let channel = DriverChannel::new(offer, gpadl, list);
+        let channel = DriverChannel::of(offer, gpadl, list);
         channel.reset(&self.memory);
         self.reopen(&channel, pages as u32).then_some(channel)
     }

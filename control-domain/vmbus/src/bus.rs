@@ -2,6 +2,7 @@
 
 use crate::channel::Device;
 use crate::endpoint::{Endpoint, Served};
+use crate::inspect::BusState;
 use crate::message::{MAX_MESSAGE_BYTES, SYNIC_MESSAGE_TYPE};
 use crate::offer::{Offer, OfferFlags};
 use crate::server::{self, Effect, Place, Server};
@@ -265,6 +266,20 @@ impl Bus {
         self.ports().clear();
         for endpoint in self.endpoints() {
             endpoint.close_all();
+        }
+    }
+
+    /// How everything on the bus is now.
+    pub fn inspect(&self) -> BusState {
+        let (version, channels, gpadls, messages_waiting) = self.server().counts();
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        BusState {
+            version,
+            channels,
+            gpadls,
+            messages_waiting,
+            ports: open.len(),
+            devices: self.endpoints().iter().map(|e| e.inspect()).collect(),
         }
     }
 

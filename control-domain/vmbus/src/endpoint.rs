@@ -4,6 +4,7 @@ use crate::bus::{Guest, Posted};
 use crate::channel::{Channel, Device, Refused};
 use crate::doorbell::Doorbell;
 use crate::gpadl::GpadlId;
+use crate::inspect::DeviceState;
 use crate::offer::Offer;
 use crate::paged_range::PagedRange;
 use crate::ring::{IncomingRing, OutgoingRing, RingError, RingMemory};
@@ -163,6 +164,18 @@ impl Endpoint {
     /// Numbers of the channels that are open now.
     pub fn open_channels(&self) -> Vec<u16> {
         self.lock().channels.keys().copied().collect()
+    }
+
+    /// How it is now.
+    pub(crate) fn inspect(&self) -> DeviceState {
+        let seat = self.lock();
+        DeviceState {
+            name: self.offer.name.clone(),
+            interface: self.offer.interface,
+            instance: self.offer.instance,
+            open_channels: seat.channels.keys().copied().collect(),
+            gpadls: seat.channels.values().map(|open| open.gpadls.len()).sum(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seat> {

@@ -72,6 +72,11 @@ impl fmt::Display for GpadlError {
 }
 
 impl Gpadls {
+    /// Number of lists, finished or not.
+    pub fn count(&self) -> usize {
+        self.finished.len() + self.unfinished.len()
+    }
+
     /// The first message of a list: header, and as much of the list as fits.
     pub fn begin(&mut self, header: &GpadlHeaderBody, bytes: &[u8]) -> Progress {
         let id = GpadlId(header.gpadl.get());

@@ -11,6 +11,7 @@ use crate::gpadl::{GpadlId, Gpadls};
 use crate::message::{self, Message, kind};
 use crate::offer::Offer;
 use crate::paged_range::PagedRange;
+use crate::version::Version;
 pub use connection::{Connection, MessageTarget};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -104,6 +105,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// The guest's version, its channels, its lists of pages, and messages that wait.
+    pub fn counts(&self) -> (Option<Version>, usize, usize, usize) {
+        let version = self.connection.as_ref().map(|c| c.version);
+        let (channels, gpadls) = (self.channels.len(), self.gpadls.count());
+        (version, channels, gpadls, self.outbox.len())
+    }
+
     /// Adds an offer; a connected guest hears of it at once.
     pub fn announce(&mut self, place: Place, offer: Offer) {
         self.announced.push(Announced {
