@@ -1,5 +1,6 @@
 //! All devices together, behind one address decoder.
 
+mod inspect;
 mod mmio;
 mod ports;
 

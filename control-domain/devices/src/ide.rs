@@ -65,6 +65,12 @@ impl Ide {
         }
     }
 
+    /// Its state, for people.
+    pub fn inspect(&self) -> String {
+        let channels = self.channels.each_ref().map(Channel::inspect);
+        format!("primary: {}; secondary: {}", channels[0], channels[1])
+    }
+
     /// A reset of the machine.
     pub fn reset(&mut self, context: &mut Context<'_>) {
         self.masters = Default::default();

@@ -47,4 +47,4 @@ pub use chipset::{Chipset, Config};
 pub use floppy::Diskette;
 pub use ide::{Disc, Drive};
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
-pub use vga::Vga;
+pub use vga::{Picture, Vga};

@@ -4,11 +4,13 @@
 //! the Bochs display interface as SeaVGABIOS and the Linux driver `bochs` use them.
 
 mod memory;
+mod picture;
 mod text;
 mod vbe;
 
 use crate::bus::VideoMemory;
 use crate::layout::TextWindow;
+pub use picture::Picture;
 use vbe::Vbe;
 
 /// Guest-physical address of the legacy window.
@@ -93,6 +95,14 @@ impl Vga {
     /// Size of the memory in bytes.
     pub fn memory_bytes(&self) -> u32 {
         self.memory.size()
+    }
+
+    /// Its registers, for people.
+    pub fn inspect(&self) -> String {
+        format!(
+            "misc {:#04x} sequencer {:02x?} graphics {:02x?} crtc {:02x?} attribute {:02x?} {:?}",
+            self.misc, self.sequencer, self.graphics, self.crtc, self.attribute, self.vbe
+        )
     }
 
     /// Whether the text window has changed since the last time this was asked.

@@ -21,7 +21,7 @@ mod scatter;
 
 pub use frame::{ControlFrame, VMBUS_MESSAGE_SLOT};
 pub use layout::{Layout, LayoutError, Range};
-pub use mapping::{MapError, Mapping};
+pub use mapping::{MapError, Mapping, granule_bytes};
 pub use memory::{GuestMemory, NotMemory};
 pub use paging::{Fault, Paging};
 pub use scatter::ScatterList;

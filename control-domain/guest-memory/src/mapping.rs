@@ -65,7 +65,7 @@ impl Mapping {
                 .write(true)
                 .open(path)
                 .map_err(fail("open"))?;
-            let length = length_of(&file).map_err(fail("find the size of"))?;
+            let length = granule_bytes(&file).map_err(fail("find the size of"))?;
             if length == 0 || length % FRAME_SIZE != 0 {
                 return Err(fail("use")(io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -305,7 +305,11 @@ impl Drop for Mapping {
 }
 
 /// Size of a granule: a device-DAX node says it in sysfs, anything else by its length.
-fn length_of(file: &File) -> io::Result<u64> {
+/// Bytes of a granule's file.
+///
+/// # Errors
+/// As the system calls fail, or the kernel says no number.
+pub fn granule_bytes(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
     if !metadata.file_type().is_char_device() {
         return Ok(metadata.len());

@@ -2,7 +2,7 @@
 
 use crate::session::{Response, Session};
 use crate::wire::{self, Version, kind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 use vmbus::{Channel, Device, Offer, Refused, RingError};
 use zerocopy::{FromBytes, IntoBytes};
@@ -27,24 +27,44 @@ pub enum Health {
     Lost,
 }
 
+/// What is told of a change.
+type Listener = Arc<dyn Fn(Health) + Send + Sync>;
+
 /// What the vmm looks at.
-#[derive(Clone, Debug, Default)]
-pub struct Status(Arc<Mutex<Health>>);
+#[derive(Clone, Default)]
+pub struct Status {
+    now: Arc<Mutex<Health>>,
+    listener: Option<Listener>,
+}
 
 impl Status {
+    /// A status that tells each change.
+    pub fn telling(listener: impl Fn(Health) + Send + Sync + 'static) -> Self {
+        Self {
+            now: Arc::default(),
+            listener: Some(Arc::new(listener)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How the guest is.
     pub fn health(&self) -> Health {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock()
     }
 
     fn set(&self, health: Health) -> bool {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *now, health) != health
+        let changed = std::mem::replace(&mut *self.lock(), health) != health;
+        if let Some(listener) = self.listener.as_ref().filter(|_| changed) {
+            listener(health);
+        }
+        changed
     }
 }
 
 /// The device.
-#[derive(Debug)]
 pub struct Heartbeat {
     session: Session,
     status: Status,

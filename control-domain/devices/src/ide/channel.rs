@@ -107,6 +107,18 @@ impl Channel {
         self.devices[unit & 1].as_mut()
     }
 
+    /// Its registers, for people.
+    pub fn inspect(&self) -> String {
+        format!(
+            "device {:#04x} status {:02x?} error {:02x?} interrupt {} transfer {}",
+            self.device,
+            self.status,
+            self.error,
+            self.interrupt,
+            self.pio.is_some() || self.dma.is_some()
+        )
+    }
+
     fn unit(&self) -> usize {
         usize::from(self.device & DEVICE_SLAVE != 0)
     }

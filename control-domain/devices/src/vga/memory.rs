@@ -19,7 +19,7 @@ const HOST_ODD_EVEN: u8 = 0x10;
 const READ_COMPARE: u8 = 8;
 
 /// Place of byte `offset` of `plane` in video memory, and the first of its pair.
-fn place(plane: u32, offset: u32) -> u32 {
+pub(super) fn place(plane: u32, offset: u32) -> u32 {
     let offset = offset % PLANE_BYTES;
     let pair = plane / 2 * 2 * PLANE_BYTES;
     let odd = (offset & 1) * PLANE_BYTES;
@@ -82,7 +82,7 @@ impl Vga {
         })
     }
 
-    fn byte(&self, at: u32) -> u8 {
+    pub(super) fn byte(&self, at: u32) -> u8 {
         let mut byte = [0];
         self.memory.read(at, &mut byte);
         byte[0]

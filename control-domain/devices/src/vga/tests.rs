@@ -281,3 +281,36 @@ fn any_access_is_survived() {
         }
     }
 }
+
+#[test]
+fn a_picture_shows_text_in_the_font_that_the_guest_has_loaded() {
+    let mut vga = adapter();
+    text_mode(&mut vga);
+    // Nine dots a cell, no cursor, colour 7 of the attribute controller is colour 2 of the palette: blue.
+    indexed(&mut vga, 0x3d4, &[(0x0a, 0x20), (0x12, 0x8f)]);
+    vga.write_port(0x3c8, 2);
+    for value in [0, 0, 63] {
+        vga.write_port(0x3c9, value);
+    }
+    vga.write_port(0x3c6, 0xff);
+    vga.read_port(0x3da, 0);
+    vga.write_port(0x3c0, 7);
+    vga.write_port(0x3c0, 2);
+    vga.write_port(0x3c0, 0x20);
+    write_text(&mut vga, 0, "A");
+    // The font, as BIOSes write it: plane 2, straight addresses.
+    indexed(&mut vga, 0x3c4, &[(2, 4), (4, 6)]);
+    indexed(&mut vga, 0x3ce, &[(5, 0), (6, 4)]);
+    vga.write_memory(u32::from(b'A') * 32 + 1, 0b1000_0001);
+    indexed(&mut vga, 0x3c4, &[(2, 3), (4, 2)]);
+    indexed(&mut vga, 0x3ce, &[(5, 0x10), (6, 0x0e)]);
+    let picture = vga.picture().expect("text");
+    assert_eq!((picture.width, picture.height), (720, 400));
+    let pixel = |x: usize, y: usize| &picture.rgb[(y * 720 + x) * 3..][..3];
+    for (x, y) in [(0, 1), (7, 1)] {
+        assert_eq!(pixel(x, y), [0, 0, 255], "{x} {y}");
+    }
+    for (x, y) in [(1, 1), (8, 1), (0, 0), (9, 1)] {
+        assert_eq!(pixel(x, y), [0, 0, 0], "{x} {y}");
+    }
+}

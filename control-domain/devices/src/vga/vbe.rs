@@ -26,6 +26,19 @@ const MAX_WIDTH: u16 = 2560;
 const MAX_HEIGHT: u16 = 1600;
 const MAX_DEPTH: u16 = 32;
 
+/// What a mode shows; all but the depth in pixels.
+pub struct Mode {
+    pub width: u32,
+    pub height: u32,
+    /// Bits of a pixel.
+    pub depth: u16,
+    /// From one row to the next.
+    pub pitch: u32,
+    /// Where the shown part begins.
+    pub x: u32,
+    pub y: u32,
+}
+
 /// The registers.
 #[derive(Debug)]
 pub struct Vbe {
@@ -57,6 +70,18 @@ impl Vbe {
             virtual_width: 0,
             x: 0,
             y: 0,
+        }
+    }
+
+    /// What is shown, when a mode is on.
+    pub fn mode(&self) -> Mode {
+        Mode {
+            width: self.width.into(),
+            height: self.height.into(),
+            depth: self.depth,
+            pitch: self.virtual_width.into(),
+            x: self.x.into(),
+            y: self.y.into(),
         }
     }
 
