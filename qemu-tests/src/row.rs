@@ -92,7 +92,8 @@ pub struct Row {
     #[serde(default)]
     pub until_off: bool,
     /// The guest's disks, in place of the one VHD that its recipe makes. The first one is made of that and
-    /// boots; the others hold an ext4 file system with a file `given`.
+    /// boots; the others hold an ext4 file system with a file `given`. The first two are IDE disks, further
+    /// ones SCSI disks.
     #[serde(default)]
     pub guest_disks: Vec<DiskKind>,
     /// Makes this row one row for each of these, with that disk alone; its name is added to the row's.

@@ -6,7 +6,7 @@
 use crate::context::{EPOCH_SECONDS, create_folder, write};
 use crate::image::format_ext4;
 use crate::{digest, host};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use disks::{Format, Identity, NewDisk, NewKind, OpenOptions};
 use qemu_tests::DiskKind;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use std::process::Command;
 
 /// Size of the disks that do not boot.
 const FURTHER_BYTES: u64 = 64 << 20;
+/// So many disks are the IDE controller's, as on Hyper-V beside a DVD drive; further ones are SCSI disks.
+const IDE_DISKS: usize = 2;
 /// The file on them, and what it holds.
 const GIVEN: (&str, &str) = ("given", "from the base\n");
 /// How much of the content goes to one layer before the next one's turn.
@@ -227,14 +229,20 @@ fn name_in_machine_file(path: &Path, disks: &[MachineDisk]) -> Result<()> {
     let text = crate::context::read(path)?;
     let mut machine: BTreeMap<String, serde_yaml::Value> =
         serde_yaml::from_slice(&text).with_context(|| format!("{} is no map", path.display()))?;
-    let entries = disks.iter().enumerate().map(|(location, disk)| DiskEntry {
-        controller: "ide".into(),
-        location,
-        path: disk.top.clone(),
+    let entries = disks.iter().enumerate().map(|(number, disk)| {
+        let (controller, location) = match number.checked_sub(IDE_DISKS) {
+            None => ("ide", number),
+            Some(location) => ("scsi", location),
+        };
+        DiskEntry {
+            controller: controller.into(),
+            location,
+            path: disk.top.clone(),
+        }
     });
     let entries: Vec<_> = entries.collect();
-    if entries.len() > 4 {
-        bail!("IDE has four places, the row names {} disks", entries.len());
+    if entries.len() > IDE_DISKS {
+        machine.insert("scsi_controllers".into(), 1.into());
     }
     machine.insert("disks".into(), serde_yaml::to_value(entries)?);
     write(path, serde_yaml::to_string(&machine)?)

@@ -12,7 +12,8 @@ pub struct Command {
     pub name: &'static str,
     /// What it does, in a line.
     pub summary: &'static str,
-    /// Names of what it works on, in order; in brackets what may be left out.
+    /// Names of what it works on, in order; in brackets what may be left out. Of a last one that ends with
+    /// "…" there may be any number.
     pub operands: &'static [&'static str],
     /// Its options; `--json` and `--help` are everyone's.
     pub options: &'static [Opt],

@@ -30,12 +30,21 @@ impl Given {
             help: false,
             json: false,
         };
+        let many = command
+            .operands
+            .last()
+            .is_some_and(|name| name.ends_with('…'));
+        let most = if many {
+            usize::MAX
+        } else {
+            command.operands.len()
+        };
         let mut parser = lexopt::Parser::from_args(words);
         while let Some(argument) = parser.next().map_err(|e| given.refuse(&e.to_string()))? {
             match argument {
                 Arg::Long("help") | Arg::Short('h') => given.help = true,
                 Arg::Long("json") => given.json = true,
-                Arg::Value(value) if given.operands.len() < command.operands.len() => {
+                Arg::Value(value) if given.operands.len() < most => {
                     given.operands.push(value);
                 }
                 Arg::Long(name) => {
@@ -86,6 +95,23 @@ impl Given {
         self.operands.get(index).map_or(Path::new(""), Path::new)
     }
 
+    /// An operand that is a name.
+    ///
+    /// # Errors
+    /// A usage error if it is no text.
+    pub fn text(&self, index: usize) -> Result<&str, Failure> {
+        let word = self
+            .operands
+            .get(index)
+            .map_or(Some(""), |word| word.to_str());
+        word.ok_or_else(|| self.refuse("a name is not UTF-8"))
+    }
+
+    /// All operands, as paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.operands.iter().map(Path::new)
+    }
+
     /// An operand that is a size in bytes and may be left out.
     ///
     /// # Errors
@@ -102,6 +128,34 @@ impl Given {
         self.options.contains_key(name)
     }
 
+    /// An option's value as a number.
+    ///
+    /// # Errors
+    /// A usage error if it is none.
+    pub fn option_number(&self, name: &str) -> Result<Option<usize>, Failure> {
+        let Some(word) = self.options.get(name).map(|word| word.to_string_lossy()) else {
+            return Ok(None);
+        };
+        let number = word.parse().map(Some);
+        number.map_err(|_| self.refuse(&format!("--{name} is a number, not {word}")))
+    }
+
+    /// An option's value as a size in bytes.
+    ///
+    /// # Errors
+    /// A usage error if it is not one.
+    pub fn option_bytes(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let word = self.options.get(name);
+        word.map(|word| self.bytes(word)).transpose()
+    }
+
+    /// An option's value as text.
+    pub fn option_text(&self, name: &str) -> Option<String> {
+        self.options
+            .get(name)
+            .map(|word| word.to_string_lossy().into_owned())
+    }
+
     /// An option's value as a path.
     pub fn option_path(&self, name: &str) -> Option<PathBuf> {
         self.options.get(name).map(PathBuf::from)
@@ -112,11 +166,10 @@ impl Given {
     /// # Errors
     /// A usage error if it is not one.
     pub fn option_size(&self, name: &str) -> Result<Option<u32>, Failure> {
-        let Some(word) = self.options.get(name) else {
+        let Some(bytes) = self.option_bytes(name)? else {
             return Ok(None);
         };
-        let bytes = u32::try_from(self.bytes(word)?);
-        bytes
+        u32::try_from(bytes)
             .map(Some)
             .map_err(|_| self.refuse(&format!("--{name} is 4 GiB or more")))
     }

@@ -1,5 +1,7 @@
 //! `entente`: what a person does with disks and machines, on any Linux host.
 //!
+//! `entente disk` works everywhere; what is about machines, in the control domain, where they run.
+//!
 //! `main` dispatches; [`command`] says what a command is and reads its arguments; each command is a
 //! file named as it is typed: `entente disk chain show` is `disk/chain/show.rs`.
 //!
@@ -17,18 +19,19 @@ mod disk;
 mod failure;
 mod given;
 mod help;
+mod machine;
 mod progress;
 mod report;
 mod size;
 
-use command::{Entry, Group};
+use command::Group;
 use std::process::ExitCode;
 
 /// What can be typed after `entente`.
 const ENTENTE: Group = Group {
     name: "entente",
     summary: "machines of Hyper-V, Virtual Server and Virtual PC, as they are",
-    entries: &[Entry::Group(&disk::DISK)],
+    entries: machine::ENTRIES,
 };
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
-use devices::{Outputs, Region};
+use devices::{Disc, Outputs, Picture, Region};
 
 /// Everything outside the processors and the memory. Calls are made under one lock; none blocks
 /// for long except for a disk.
@@ -60,13 +60,28 @@ pub trait Board: Send {
     }
     /// What lies where now.
     fn memory_layout(&self) -> Vec<Region>;
-    /// Bytes for COM1. Answers how many it took; the rest must be offered again.
-    fn receive(&mut self, bytes: &[u8]) -> usize {
+    /// Bytes for COM1 (0) or COM2 (1). Answers how many it took; the rest must be offered again.
+    fn receive(&mut self, port: usize, bytes: &[u8]) -> usize {
+        let _ = port;
         bytes.len()
     }
     /// The rows of the text screen, where there is one.
     fn text_screen(&self) -> Option<Vec<String>> {
         None
+    }
+    /// What the screen shows, where there is one that is on.
+    fn picture(&self) -> Option<Picture> {
+        None
+    }
+    /// The state of the devices in words, by name.
+    fn inspect(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+    /// Puts another disc into the DVD drive at an IDE location, or none. `false`: there is no such drive.
+    fn insert_disc(&mut self, location: usize, disc: Option<Disc>) -> bool {
+        drop(disc);
+        let _ = location;
+        false
     }
     /// A key was pressed and released.
     fn press(&mut self, key: Key) {

@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
-use devices::{Chipset, Outputs, Region};
+use devices::{Chipset, Disc, Outputs, Picture, Region};
 
 impl Board for Chipset {
     fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &BusMemory) -> u32 {
@@ -80,12 +80,24 @@ impl Board for Chipset {
         Chipset::press_power_button(self)
     }
 
-    fn receive(&mut self, bytes: &[u8]) -> usize {
-        self.serial_input(0, bytes)
+    fn receive(&mut self, port: usize, bytes: &[u8]) -> usize {
+        self.serial_input(port, bytes)
     }
 
     fn text_screen(&self) -> Option<Vec<String>> {
         self.vga().text_lines()
+    }
+
+    fn picture(&self) -> Option<Picture> {
+        self.vga().picture()
+    }
+
+    fn inspect(&self) -> Vec<(&'static str, String)> {
+        Chipset::inspect(self)
+    }
+
+    fn insert_disc(&mut self, location: usize, disc: Option<Disc>) -> bool {
+        Chipset::insert_disc(self, location, disc).is_ok()
     }
 
     fn press(&mut self, key: Key) {

@@ -5,7 +5,7 @@ use crate::layout::PoolPlan;
 use crate::machine::Machine;
 use crate::outcome::Outcome;
 use crate::test_board::TestBoard;
-use crate::{memory, payload, prove, run};
+use crate::{granule, memory, payload, prove, run};
 use hypercall::Hypervisor;
 use hypervisor_abi::{MAX_PROCESSORS, StateGroup};
 use lexopt::prelude::*;
@@ -175,7 +175,8 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
         std::fs::read(&options.image).map_err(|e| format!("{}: {e}", options.image.display()))?;
     let memory_bytes = options.memory_mib << 20;
     let plan = PoolPlan::new(memory_bytes, u64::MAX, 0, 0);
-    let memory = memory::open(&options.granules, &plan)?;
+    let granules = granule::take(&options.granules, plan.total)?;
+    let memory = memory::open(&granules, &plan)?;
     let board = Box::new(TestBoard::new(memory_bytes, Box::new(put_to_stdout)));
     let clock = Clock::measure();
     eprintln!(
@@ -222,23 +223,12 @@ fn put_to_stdout(byte: u8) {
 
 /// Says how the machine ended; the answer is the process's exit code.
 fn report(outcome: Outcome) -> ExitCode {
+    eprintln!("entente-vmm: {outcome}");
     match outcome {
-        Outcome::Reset => {
-            eprintln!("entente-vmm: guest reset");
-            ExitCode::SUCCESS
-        }
-        Outcome::PoweredOff(code) => {
-            eprintln!("entente-vmm: guest powered off");
-            ExitCode::from(code)
-        }
-        Outcome::TripleFault(what) => {
-            eprintln!("entente-vmm: guest triple fault: {what}");
-            ExitCode::from(3)
-        }
-        Outcome::Failed(what) => {
-            eprintln!("entente-vmm: guest stopped: {what}");
-            ExitCode::from(4)
-        }
+        Outcome::Reset => ExitCode::SUCCESS,
+        Outcome::PoweredOff(code) => ExitCode::from(code),
+        Outcome::TripleFault(_) => ExitCode::from(3),
+        Outcome::Failed(_) => ExitCode::from(4),
     }
 }
 

@@ -4,10 +4,12 @@
 //! device's thread, on an emulated drive the guest's processor, and with it whoever else touches the
 //! chipset. Nothing is lost, and the guest sees a slow disk and no broken one.
 
+use crate::events::Events;
 use crate::machine_file::DiskFormat;
 use devices::{BlockBackend, BlockError};
 use disk::{Access, Direct, Disk, DiskError, Extent, SECTOR_SIZE};
 use disks::{Format, OpenOptions};
+use management::What;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub struct MachineDisk {
     name: Arc<str>,
     identifier: Option<Uuid>,
     wait_for_room: Duration,
+    events: Events,
 }
 
 struct OpenDisk {
@@ -66,12 +69,6 @@ impl MachineDisk {
         let name: Arc<str> = path.display().to_string().into();
         let path = folder.join(path);
         let opened = disks::open(&path, options).map_err(|error| error.to_string())?;
-        let sector = opened.disk.logical_sector_size();
-        if u64::from(sector) != SECTOR_SIZE {
-            return Err(format!(
-                "{name}: its sectors are of {sector} bytes, an IDE drive's of {SECTOR_SIZE}; convert it, or attach it to a SCSI controller where there is one"
-            ));
-        }
         for warning in opened.warnings() {
             eprintln!("entente-vmm: {warning}");
         }
@@ -98,6 +95,41 @@ impl MachineDisk {
             name,
             identifier,
             wait_for_room: WAIT_FOR_ROOM,
+            events: Events::default(),
+        }
+    }
+
+    /// The same, which tells the machine's events when there is no room.
+    pub fn telling(self, events: &Events) -> Self {
+        Self {
+            events: events.clone(),
+            ..self
+        }
+    }
+
+    /// There is no room for what the guest writes.
+    pub fn tell_out_of_room(&self, error: &DiskError) {
+        let (disk, why) = (self.name.to_string(), error.to_string());
+        self.events.tell(What::DiskOutOfRoom { disk, why });
+    }
+
+    /// There is room again.
+    pub fn tell_has_room(&self) {
+        let disk = self.name.to_string();
+        self.events.tell(What::DiskHasRoom { disk });
+    }
+
+    /// Whether the emulated IDE controller can have it.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn fits_ide(&self) -> Result<(), String> {
+        match self.logical_sector_size() {
+            sector if u64::from(sector) == SECTOR_SIZE => Ok(()),
+            sector => Err(format!(
+                "{}: its sectors are of {sector} bytes, an IDE drive's of {SECTOR_SIZE}; attach it to a SCSI controller, or convert it",
+                self.name
+            )),
         }
     }
 
@@ -126,17 +158,14 @@ impl MachineDisk {
             match result {
                 Err(error) if error.is_out_of_space() => {
                     if !waiting {
-                        eprintln!(
-                            "entente-vmm: {}: {error}; the guest waits until there is room",
-                            self.name
-                        );
+                        self.tell_out_of_room(&error);
                     }
                     waiting = true;
                     std::thread::sleep(self.wait_for_room);
                 }
                 result => {
                     if waiting {
-                        eprintln!("entente-vmm: {}: the guest goes on", self.name);
+                        self.tell_has_room();
                     }
                     return result.inspect_err(|error| self.report(error));
                 }

@@ -5,6 +5,7 @@ mod exits;
 use crate::board::{Board, is_before};
 use crate::bus::MachineBus;
 use crate::clock::Clock;
+use crate::events::Events;
 use crate::layout::{Change, PoolPlan};
 use crate::memory::BusMemory;
 use crate::outcome::Outcome;
@@ -37,6 +38,8 @@ pub struct Machine<C> {
     threads: Vec<ProcessorThread>,
     /// Nothing for test payloads, whose board answers hypercalls.
     pub(crate) vmbus: Option<Vmbus>,
+    /// What happens to it is told here.
+    pub(crate) events: Events,
     /// What the processors' threads have to look at before they run on: [`STOP`], [`exits::COUNT`].
     attention: AtomicU32,
     counting: Mutex<()>,
@@ -103,6 +106,7 @@ impl<C: Calls + Sync> Machine<C> {
                 .map(|_| ProcessorThread::default())
                 .collect(),
             vmbus: None,
+            events: Events::default(),
             attention: AtomicU32::new(0),
             counting: Mutex::new(()),
             outcome: Mutex::new(None),

@@ -7,13 +7,17 @@
 //! memory_mib: 512
 //! disks:
 //!   - {controller: ide, location: 0, path: disk.vhd}
+//!   - {controller: scsi, location: 5, path: data.vhdx}
 //! network_adapters:
 //!   - {switch: Default Switch}
 //! ```
+//!
+//! docs/machine-file.md has all of it.
 
 use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
 use hypervisor_abi::MAX_PROCESSORS;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -37,6 +41,9 @@ pub struct MachineFile {
     pub processors: usize,
     /// Size of the memory in MiB.
     pub memory_mib: u64,
+    /// Number of SCSI controllers on VMBus, 0 to 4; none if not given.
+    #[serde(default)]
+    pub scsi_controllers: usize,
     /// Disks, at most one at each place.
     #[serde(default)]
     pub disks: Vec<DiskEntry>,
@@ -58,13 +65,23 @@ pub struct MachineFile {
     pub video_firmware: Option<PathBuf>,
 }
 
+/// Most SCSI controllers of a machine, as Hyper-V has it.
+pub const MOST_SCSI_CONTROLLERS: usize = 4;
+/// Places at a SCSI controller, as Hyper-V has it.
+pub const SCSI_LOCATIONS: usize = 64;
+/// Places at the IDE controller.
+const IDE_LOCATIONS: usize = 4;
+
 /// A disk of a machine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct DiskEntry {
     /// What it is attached to.
     pub controller: Controller,
-    /// 0 to 3: primary master, primary slave, secondary master, secondary slave.
+    /// Which of the SCSI controllers; always 0 for IDE.
+    #[serde(default)]
+    pub number: usize,
+    /// IDE: 0 to 3, primary master, primary slave, secondary master, secondary slave. SCSI: 0 to 63.
     pub location: usize,
     /// The file; relative to the machine's folder.
     pub path: PathBuf,
@@ -79,7 +96,10 @@ pub struct DiskEntry {
 pub struct DvdEntry {
     /// What it is attached to.
     pub controller: Controller,
-    /// As a disk's; Hyper-V puts the first drive at 2.
+    /// As a disk's.
+    #[serde(default)]
+    pub number: usize,
+    /// As a disk's; Hyper-V puts the first drive at 2 of IDE.
     pub location: usize,
     /// The image of the disc in it (.iso), if there is one; relative to the machine's folder.
     pub path: Option<PathBuf>,
@@ -109,11 +129,38 @@ pub enum Console {
 }
 
 /// A disk controller.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Controller {
     /// The two channels of the PIIX4.
     Ide,
+    /// Controllers on VMBus alone.
+    Scsi,
+}
+
+/// Where a drive is attached: controller, its number, the location there.
+pub type Place = (Controller, usize, usize);
+
+impl DiskEntry {
+    /// Where it is attached.
+    pub fn place(&self) -> Place {
+        (self.controller, self.number, self.location)
+    }
+}
+
+impl DvdEntry {
+    /// Where it is attached.
+    pub fn place(&self) -> Place {
+        (self.controller, self.number, self.location)
+    }
+}
+
+/// A place in words.
+pub fn place_name((controller, number, location): Place) -> String {
+    match controller {
+        Controller::Ide => format!("IDE location {location}"),
+        Controller::Scsi => format!("SCSI controller {number} location {location}"),
+    }
 }
 
 /// How to take a disk's file.
@@ -171,11 +218,18 @@ impl MachineFile {
         }
     }
 
+    /// Places of all drives.
+    pub fn drive_places(&self) -> Vec<Place> {
+        let disks = self.disks.iter().map(DiskEntry::place);
+        disks.chain(self.dvds.iter().map(DvdEntry::place)).collect()
+    }
+
     /// Checks numbers and places.
     ///
     /// # Errors
     /// What is out of range.
     pub fn check(&self) -> Result<(), String> {
+        management::check_name(&self.name)?;
         if self.generation != 1 {
             return Err(format!(
                 "generation {} is not supported yet; only 1 is",
@@ -195,13 +249,34 @@ impl MachineFile {
             ));
         }
         self.network_adapters()?;
-        let mut taken = [false; 4];
-        let disks = self.disks.iter().map(|disk| disk.location);
-        for location in disks.chain(self.dvds.iter().map(|dvd| dvd.location)) {
-            match taken.get_mut(location) {
-                None => return Err(format!("drive location {location}: IDE has 0 to 3")),
-                Some(true) => return Err(format!("two drives at IDE location {location}")),
-                Some(place) => *place = true,
+        if self.scsi_controllers > MOST_SCSI_CONTROLLERS {
+            return Err(format!(
+                "scsi_controllers: 0 to {MOST_SCSI_CONTROLLERS}, not {}",
+                self.scsi_controllers
+            ));
+        }
+        let mut taken = BTreeSet::new();
+        for place in self.drive_places() {
+            let (controller, number, location) = place;
+            let (controllers, locations) = match controller {
+                Controller::Ide => (1, IDE_LOCATIONS),
+                Controller::Scsi => (self.scsi_controllers, SCSI_LOCATIONS),
+            };
+            if number >= controllers {
+                return Err(format!(
+                    "{}: there are {controllers} such controllers",
+                    place_name(place)
+                ));
+            }
+            if location >= locations {
+                return Err(format!(
+                    "{}: the controller has 0 to {}",
+                    place_name(place),
+                    locations - 1
+                ));
+            }
+            if !taken.insert(place) {
+                return Err(format!("two drives at {}", place_name(place)));
             }
         }
         Ok(())
@@ -246,9 +321,16 @@ mod tests {
             ("name: x", "nam: x", "nam"),
             (
                 "controller: ide, location: 0",
-                "controller: scsi, location: 0",
-                "scsi",
+                "controller: sata, location: 0",
+                "sata",
             ),
+            (
+                "disks:\n  - {controller: ide, location: 0",
+                "scsi_controllers: 1\ndisks:\n  - {controller: scsi, location: 64",
+                "0 to 63",
+            ),
+            ("ide, location: 0", "scsi, location: 0", "0 such"),
+            ("disks:", "scsi_controllers: 5\ndisks:", "0 to 4"),
         ] {
             let error = MachineFile::parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(part), "{error}");

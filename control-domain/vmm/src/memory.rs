@@ -1,9 +1,9 @@
 //! Guest memory: opened from its granules, and as bus masters see it.
 
+use crate::granule::Granule;
 use crate::layout::PoolPlan;
 use devices::OutsideMemory;
 use guest_memory::{GuestMemory, Mapping};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Guest RAM for bus masters.
@@ -26,26 +26,17 @@ impl devices::GuestMemory for BusMemory {
     }
 }
 
-/// Maps the granules and checks that they are enough. Nothing is written: until the hypervisor
-/// gives them to this machine, they may be another's.
+/// Maps granules. Nothing is written: until the hypervisor gives them to this machine, they may be
+/// another's.
 ///
 /// # Errors
 /// One sentence that says what is missing.
-pub fn open(granules: &[PathBuf], plan: &PoolPlan) -> Result<BusMemory, String> {
-    let default = [PathBuf::from("/dev/dax0.1")];
-    let granules = if granules.is_empty() {
-        &default
-    } else {
-        granules
-    };
-    let mapping = Mapping::open(granules).map_err(|e| e.to_string())?;
-    if mapping.length() < plan.total {
-        return Err(format!(
-            "the granules hold {} MiB, the machine needs {}; give more with --granule",
-            mapping.length() >> 20,
-            plan.total >> 20
-        ));
-    }
+pub fn open(granules: &[Granule], plan: &PoolPlan) -> Result<BusMemory, String> {
+    let paths: Vec<_> = granules
+        .iter()
+        .map(|granule| granule.path.clone())
+        .collect();
+    let mapping = Mapping::open(&paths).map_err(|e| e.to_string())?;
     let layout = plan.ram().map_err(|e| e.to_string())?;
     let memory = GuestMemory::new(mapping, layout).map_err(|e| e.to_string())?;
     Ok(BusMemory(Arc::new(memory)))

@@ -10,6 +10,7 @@ use hypervisor_abi::{
     Completion, EXTINT_VECTOR, ExitReason, IO_IN, IO_STRING, MEMORY_FETCH, MEMORY_WRITE, Registers,
     RunPage,
 };
+use management::What;
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -229,9 +230,8 @@ impl<'a, C: Calls + Sync> Processor<'a, C> {
 
     fn report_crash(&self) {
         let words = [0, 1, 2, 3, 4, 5].map(|n| self.data(n));
-        for line in crash::report(self.index, words, &self.machine.memory) {
-            eprintln!("entente-vmm: {line}");
-        }
+        let report = crash::report(self.index, words, &self.machine.memory);
+        self.machine.events.tell(What::GuestCrash { report });
     }
 
     /// Guests that switch tasks by hardware: Linux up to 2.2 at each switch; OS/2, 32-bit Linux and

@@ -31,6 +31,8 @@ pub struct QueuedDisk {
     waiter: Option<Waiter>,
     /// A thread rings in a while: something waits for room on the host.
     will_ring: Arc<AtomicBool>,
+    /// It was said that something waits for room.
+    told_no_room: bool,
 }
 
 /// A request of the guest, and what the queue has to do for it after its present command.
@@ -53,6 +55,7 @@ impl QueuedDisk {
             doorbell: None,
             waiter: None,
             will_ring: Arc::default(),
+            told_no_room: false,
         }
     }
 
@@ -146,6 +149,10 @@ impl QueuedDisk {
             self.collect();
             self.ring_if_stalled();
         }
+        if self.told_no_room && self.queue.stalled().is_none() {
+            self.told_no_room = false;
+            self.disk.tell_has_room();
+        }
         result.is_ok()
     }
 
@@ -154,10 +161,9 @@ impl QueuedDisk {
         let (Some(error), Some(doorbell)) = (self.queue.stalled(), &self.doorbell) else {
             return;
         };
-        eprintln!(
-            "entente-vmm: {}: {error}; the guest's request waits until there is room",
-            self.disk.name()
-        );
+        if !std::mem::replace(&mut self.told_no_room, true) {
+            self.disk.tell_out_of_room(error);
+        }
         let (doorbell, will_ring) = (doorbell.clone(), self.will_ring.clone());
         will_ring.store(true, SeqCst);
         let ring = move || {
@@ -169,6 +175,29 @@ impl QueuedDisk {
         if thread.spawn(ring).is_err() {
             // Then with the guest's next request.
             self.will_ring.store(false, SeqCst);
+        }
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &MachineDisk {
+        &self.disk
+    }
+
+    /// Number of requests that have not ended.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Ends everything: what is under way when it is done, what waits for room on the host by an error.
+    pub fn abandon(&mut self) {
+        self.wait_for_all();
+        self.fail_all();
+    }
+
+    fn fail_all(&mut self) {
+        for (_, request) in std::mem::take(&mut self.under_way) {
+            let completion = request.io.finish(Err(Failure::Medium));
+            self.end(request.subchannel, completion);
         }
     }
 

@@ -2,26 +2,28 @@
 
 use crate::clock::Clock;
 use crate::command::RunOptions;
-use crate::console::{self, RawTerminal};
-use crate::disk::MachineDisk;
-use crate::keyboard::Key;
+use crate::control;
+use crate::granule;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
-use crate::machine_file::{Console, DiskFormat, MachineFile};
+use crate::machine_file::MachineFile;
+use crate::media::{self, Media};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
+use crate::running::Running;
 use crate::storage;
 use crate::terminal;
 use crate::video::PoolVideoMemory;
-use crate::vmbus_device::{Services, host_pairs};
+use crate::vmbus_device::host_pairs;
 use crate::vmbus_host::Vmbus;
-use devices::{ByteSink, Chipset, Config, Disc, Diskette, Drive, LOW_MEMORY_LIMIT};
+use devices::{ByteSink, Chipset, Config, LOW_MEMORY_LIMIT};
 use hypercall::Hypervisor;
+use management::{RawTerminal, What};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmbus::Device;
 
@@ -33,13 +35,6 @@ const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(4);
 const MOST_BIOS_BYTES: u64 = 1 << 20;
 /// Where the images of the boot disk keep firmware.
 const FIRMWARE_FOLDER: &str = "/usr/share/entente";
-
-/// The machine that runs, between its start and its end, and what can be asked of its guest.
-#[derive(Clone, Default)]
-pub struct Running {
-    machine: Arc<Mutex<Weak<Machine<Hypervisor>>>>,
-    services: Services,
-}
 
 struct Firmware {
     bios: Vec<u8>,
@@ -78,54 +73,85 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         bios_bytes,
         VIDEO_BYTES.into(),
     );
-    let memory = memory::open(&options.granules, &plan)?;
-    let mut first = true;
-    let running = Running::default();
+    let granules = granule::take(&options.granules, plan.total)?;
+    let memory = memory::open(&granules, &plan)?;
+    let running = Running::new(options.folder.clone(), file.clone());
+    let listener = control::listen(&running)?;
     attach_signals(&running).map_err(|e| format!("can't handle signals: {e}"))?;
     let _terminal = options.serial.then(RawTerminal::enter);
-    if options.serial {
-        terminal::attach(&running, file.console);
+    let shown = terminal::attach(&running, options.serial.then_some(file.console));
+    let outcome = run_until_off(hypervisor, options, &running, &firmware, &plan, &memory);
+    let how = match &outcome {
+        Ok(outcome) => outcome.to_string(),
+        Err(error) => error.clone(),
+    };
+    running.end(&how);
+    if let Some(shown) = shown {
+        let _ = shown.join();
     }
+    drop(listener);
+    outcome
+}
+
+fn run_until_off(
+    hypervisor: Hypervisor,
+    options: &RunOptions,
+    running: &Running,
+    firmware: &Firmware,
+    plan: &PoolPlan,
+    memory: &BusMemory,
+) -> Result<Outcome, String> {
+    let mut first = true;
     loop {
-        let (media, about) = open_media(&file, &options.folder)?;
+        let mut hardware = running.hardware();
+        let file = hardware.file.clone();
+        let (scsi, scsi_devices) = media::scsi_controllers(&file, memory);
+        hardware.scsi = scsi;
+        let (media, about) = media::open(running, &hardware)?;
+        drop(hardware);
         let (processors, mib) = (file.processors, file.memory_mib);
         eprintln!(
             "entente-vmm: machine {}: {processors} processors, {mib} MiB, {}",
             file.name,
             about.join(", ")
         );
-        let mut devices = running
-            .services
-            .devices(host_pairs(&file.name, file.guid()));
-        devices.extend(disks_on_vmbus(&file, &memory, &media));
+        let host = host_pairs(&file.name, file.guid());
+        let mut devices = running.services().devices(host);
+        devices.extend(disks_on_vmbus(&file, memory, &media));
+        devices.extend(scsi_devices);
         for adapter in file.network_adapters()? {
             match adapter.device(&file.name) {
                 Ok(device) => devices.push(device),
                 Err(error) => eprintln!("entente-vmm: {error}; the machine goes without"),
             }
         }
-        let board = Box::new(chipset(&file, &firmware, &plan, &memory, media, options));
+        let chipset = chipset(&file, running, firmware, plan, memory, media, options);
         let clock = Clock::measure();
-        let mut machine =
-            Machine::create(hypervisor, memory.clone(), plan, board, clock, processors)
-                .map_err(|e| format!("can't create the machine: {e}"))?;
+        let mut machine = Machine::create(
+            hypervisor,
+            memory.clone(),
+            *plan,
+            Box::new(chipset),
+            clock,
+            processors,
+        )
+        .map_err(|e| format!("can't create the machine: {e}"))?;
         if std::mem::take(&mut first) {
             machine.clear_memory();
             memory.0.mapping().write(plan.rom, &firmware.bios);
+            running.events().note(What::Started);
         }
         machine.vmbus = Some(Vmbus::new(devices));
+        machine.events = running.events().clone();
         let machine = Arc::new(machine);
-        *running
-            .machine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&machine);
+        running.set_machine(&machine);
         let outcome = machine.run();
         machine.report_exits();
         machine.destroy();
         if outcome != Outcome::Reset {
             return Ok(outcome);
         }
-        eprintln!("entente-vmm: guest reset");
+        running.events().tell(What::Reset);
     }
 }
 
@@ -155,47 +181,6 @@ fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<
     std::fs::read(found).map_err(|e| format!("{}: {e}", found.display()))
 }
 
-/// What the machine reads and writes.
-#[derive(Default)]
-struct Media {
-    drives: [Option<Drive>; 4],
-    /// Those of them that are disks, with their location, to be offered on VMBus too.
-    disks: Vec<(usize, MachineDisk)>,
-    diskette: Option<Diskette>,
-}
-
-/// Answers them with a few words about each.
-fn open_media(file: &MachineFile, folder: &Path) -> Result<(Media, Vec<String>), String> {
-    let mut media = Media::default();
-    let mut about = Vec::new();
-    for entry in &file.disks {
-        let (disk, words) = MachineDisk::open(folder, &entry.path, entry.format)?;
-        media.disks.push((entry.location, disk.clone()));
-        media.drives[entry.location] = Some(Drive::Disk(Box::new(disk)));
-        about.push(words);
-    }
-    for entry in &file.dvds {
-        let mut disc = None;
-        if let Some(path) = &entry.path {
-            let (image, words) = MachineDisk::open_disc(folder, path)?;
-            disc = Some(Box::new(image) as Disc);
-            about.push(words);
-        }
-        media.drives[entry.location] = Some(Drive::Dvd(disc));
-    }
-    if let Some(path) = &file.floppy {
-        let (image, words) = MachineDisk::open(folder, path, DiskFormat::Raw)?;
-        let diskette = Diskette::new(Box::new(image), false)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        media.diskette = Some(diskette);
-        about.push(words);
-    }
-    if about.is_empty() {
-        about.push("no disk".into());
-    }
-    Ok((media, about))
-}
-
 /// Each disk of the IDE controller once more, where drivers for Hyper-V look for it.
 fn disks_on_vmbus(
     file: &MachineFile,
@@ -210,14 +195,17 @@ fn disks_on_vmbus(
 
 fn chipset(
     file: &MachineFile,
+    running: &Running,
     firmware: &Firmware,
     plan: &PoolPlan,
     memory: &BusMemory,
     media: Media,
     options: &RunOptions,
 ) -> Chipset {
-    let serial = (options.serial && file.console == Console::Serial)
-        .then(|| Box::new(console::Output::open()) as Box<dyn ByteSink>);
+    let serial = std::array::from_fn(|port| {
+        let line = running.serial(port)?.clone();
+        Some(Box::new(line) as Box<dyn ByteSink>)
+    });
     let bios_log: Option<Box<dyn ByteSink>> = if options.bios_log {
         Some(Box::new(put_to_stderr))
     } else {
@@ -238,7 +226,7 @@ fn chipset(
             offset: plan.video,
             size: VIDEO_BYTES,
         }),
-        serial: [serial, None],
+        serial,
         bios_log,
         drives: media.drives,
         diskette: media.diskette,
@@ -250,26 +238,6 @@ fn put_to_stderr(byte: u8) {
     let _ = std::io::stderr().write_all(&[byte]);
 }
 
-/// The machine that runs now.
-pub fn current(running: &Running) -> Option<Arc<Machine<Hypervisor>>> {
-    let machine = running.machine.lock();
-    machine.unwrap_or_else(PoisonError::into_inner).upgrade()
-}
-
-/// Asks the guest to end in good order: its driver, or the system that watches the power button.
-/// Answers whether one of them listens.
-pub fn ask_to_power_off(running: &Running, machine: &Machine<Hypervisor>) -> bool {
-    running.services.shutdown.power_off()
-        || machine.with_board(|board, _, _| board.press_power_button())
-}
-
-/// Presses and releases a key, of the keyboard that the guest has a driver for.
-pub fn press(running: &Running, machine: &Machine<Hypervisor>, key: Key) {
-    if !running.services.keyboard.put(key.strokes()) {
-        machine.with_board(|board, _, _| board.press(key));
-    }
-}
-
 /// A signal to end asks the guest; what has not ended by itself is stopped then, with its disks
 /// closed.
 fn attach_signals(running: &Running) -> std::io::Result<()> {
@@ -277,7 +245,7 @@ fn attach_signals(running: &Running) -> std::io::Result<()> {
     let running = running.clone();
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            let machine = current(&running);
+            let machine = running.machine();
             if signal == SIGUSR1 {
                 machine.iter().for_each(|machine| machine.report_exits());
                 continue;
@@ -285,7 +253,7 @@ fn attach_signals(running: &Running) -> std::io::Result<()> {
             let Some(machine) = machine else {
                 std::process::exit(128 + signal);
             };
-            if ask_to_power_off(&running, &machine) {
+            if running.ask_to_power_off() {
                 std::thread::sleep(TIME_TO_SHUT_DOWN);
             }
             machine.stop(Outcome::Failed(format!("by signal {signal}")));

@@ -1,17 +1,17 @@
-//! A machine's disks on VMBus.
+//! A machine's disks as units of storage controllers on VMBus.
 
 use crate::disk::MachineDisk;
 use crate::queued_disk::QueuedDisk;
-use disk::{Disk, SECTOR_SIZE};
+use disk::Disk;
 use guest_memory::GuestMemory;
-use scsi::{DiskConfig, DiskUnit, Identity, Unit};
+use scsi::{DiskConfig, DiskUnit, DvdUnit, Identity, Unit};
 use std::sync::Arc;
 use storvsp::{Attachment, Controller, StorageDevice};
 use uuid::Uuid;
 use vmbus::Device;
 
 /// The most bytes that one request may move.
-const MOST_TRANSFER: u32 = 1 << 20;
+pub const MOST_TRANSFER: u32 = 1 << 20;
 /// What disks of today write at once.
 const PHYSICAL_BLOCK_SIZE: u32 = 4096;
 
@@ -23,11 +23,26 @@ pub fn ide_disk(
     memory: Arc<GuestMemory>,
     machine: Uuid,
 ) -> Box<dyn Device> {
+    let unit = disk_unit(&disk, &format!("ide {location}"), machine);
+    let attachment = Attachment::Ide {
+        channel: (location / 2) as u8,
+        drive: (location % 2) as u8,
+    };
+    let mut controller = Controller::new(attachment, 0, MOST_TRANSFER);
+    controller.add(0, unit);
+    Box::new(StorageDevice::new(
+        controller,
+        QueuedDisk::new(disk, memory),
+    ))
+}
+
+/// The unit for a disk. `place` names it within the machine, if it has no identity of its own.
+pub fn disk_unit(disk: &MachineDisk, place: &str, machine: Uuid) -> Unit {
     let identity = disk
         .identifier()
-        .unwrap_or_else(|| Uuid::new_v5(&machine, format!("ide {location}").as_bytes()));
-    let block_size = SECTOR_SIZE as u32;
-    let unit = DiskUnit::new(DiskConfig {
+        .unwrap_or_else(|| Uuid::new_v5(&machine, place.as_bytes()));
+    let block_size = disk.logical_sector_size();
+    Unit::Disk(DiskUnit::new(DiskConfig {
         identity: Identity(identity.into_bytes()),
         block_size,
         physical_block_size: PHYSICAL_BLOCK_SIZE,
@@ -35,15 +50,11 @@ pub fn ide_disk(
         read_only: false,
         thin: true,
         most_transfer: MOST_TRANSFER,
-    });
-    let attachment = Attachment::Ide {
-        channel: (location / 2) as u8,
-        drive: (location % 2) as u8,
-    };
-    let mut controller = Controller::new(attachment, 0, MOST_TRANSFER);
-    controller.add(0, Unit::Disk(unit));
-    Box::new(StorageDevice::new(
-        controller,
-        QueuedDisk::new(disk, memory),
-    ))
+    }))
+}
+
+/// The unit for a DVD drive with a disc, or without.
+pub fn dvd_unit(disc: Option<&MachineDisk>, place: &str, machine: Uuid) -> Unit {
+    let identity = Identity(Uuid::new_v5(&machine, place.as_bytes()).into_bytes());
+    Unit::Dvd(DvdUnit::new(identity, disc.map(Disk::size)))
 }

@@ -8,18 +8,28 @@ use uuid::Uuid;
 use vmbus::Device;
 
 /// What the vmm can ask of a guest whose drivers are there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Services {
     /// Asks for an orderly end.
     pub shutdown: shutdown::Request,
     /// Takes what is typed.
     pub keyboard: Strokes,
     mouse: Movements,
-    heartbeat: heartbeat::Status,
-    pairs: key_value::Pairs,
+    /// How the guest is.
+    pub heartbeat: heartbeat::Status,
+    /// What it says about itself.
+    pub pairs: key_value::Pairs,
 }
 
 impl Services {
+    /// Services that tell when the guest's health changes.
+    pub fn telling(listener: impl Fn(heartbeat::Health) + Send + Sync + 'static) -> Self {
+        Self {
+            heartbeat: heartbeat::Status::telling(listener),
+            ..Self::default()
+        }
+    }
+
     /// The devices behind the handles, new for each start of the machine. `host` are the pairs that its guest
     /// is told.
     pub fn devices(&self, host: Vec<(String, String)>) -> Vec<Box<dyn Device>> {
