@@ -125,19 +125,13 @@ impl Target {
     /// Whether commands to `lun` find anyone: a unit, or the target itself, which answers INQUIRY and
     /// REPORT LUNS at LUN 0.
     pub fn answers(&self, lun: u8, cdb: &[u8]) -> bool {
-        let about_target = [Opcode::INQUIRY, Opcode::REPORT_LUNS].map(|opcode| opcode.0);
-        self.units.contains_key(&lun)
-            || lun == 0
-                && cdb
-                    .first()
-                    .is_some_and(|opcode| about_target.contains(opcode))
+        self.units.contains_key(&lun) || lun == 0 && is_about_target(cdb)
     }
 
-    /// The answer to INQUIRY, if it is one, at an address where there is not even a target.
-    pub fn inquiry_of_none(cdb: &[u8]) -> Option<Action> {
-        let cdb = Cdb::new(cdb).ok()?;
-        let asked = cdb.opcode() == Opcode::INQUIRY;
-        asked.then(|| inquiry::inquiry(&cdb, None).unwrap_or_else(Action::Check))
+    /// The answer to INQUIRY and REPORT LUNS at an address where there is not even a target: nobody, and
+    /// no units.
+    pub fn answer_of_none(cdb: &[u8]) -> Option<Action> {
+        is_about_target(cdb).then(|| Self::default().command(0, cdb, &[]))
     }
 
     /// How many bytes from the initiator a command has to be given as its parameters: none for
@@ -194,6 +188,12 @@ impl Target {
         }
         action::data(bytes, allocation_length as usize)
     }
+}
+
+fn is_about_target(cdb: &[u8]) -> bool {
+    let about_target = [Opcode::INQUIRY, Opcode::REPORT_LUNS].map(|opcode| opcode.0);
+    cdb.first()
+        .is_some_and(|opcode| about_target.contains(opcode))
 }
 
 /// SPC-4 §6.39: news if there are any. Whatever else there was to say went with its command.

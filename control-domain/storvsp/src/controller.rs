@@ -204,8 +204,9 @@ impl Controller {
         found.then_some(address)
     }
 
-    /// A command where there is no unit. Linux takes a refused INQUIRY for one that was answered with
-    /// zeros, a disk: so whoever looks for SCSI units is told in data that there is none.
+    /// A command where there is no unit. Whoever looks for SCSI units is told in data that there is none: Linux
+    /// takes a refused INQUIRY for one that was answered with zeros, a disk, and takes its unit at bus 0 away
+    /// when REPORT LUNS at another bus ends with INVALID_LUN.
     fn nobody<M: Memory + ?Sized>(
         &self,
         pending: Pending,
@@ -214,7 +215,7 @@ impl Controller {
         memory: &M,
     ) -> Outcome {
         if let Attachment::Scsi { .. } = self.attachment
-            && let Some(Action::Data(mut data)) = Target::inquiry_of_none(cdb)
+            && let Some(Action::Data(mut data)) = Target::answer_of_none(cdb)
         {
             data.truncate(usize::try_from(buffer.length()).unwrap_or(usize::MAX));
             if buffer.store(memory, 0, &data).is_ok() {

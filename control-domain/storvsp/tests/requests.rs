@@ -216,7 +216,8 @@ fn a_packet_without_a_wish_for_completion_gets_none() {
     assert_eq!(bench.controller.receive(packet, &bench.ram), Outcome::Done);
 }
 
-/// Linux looks at eight buses with two targets each, and takes a refused INQUIRY for a disk.
+/// Linux looks at eight buses with two targets each, takes a refused INQUIRY for a disk, and INVALID_LUN to REPORT
+/// LUNS for the end of the unit with that number at bus 0.
 #[test]
 fn who_looks_for_units_elsewhere_is_told_that_there_is_none() {
     let mut bench = Bench::ready();
@@ -228,6 +229,11 @@ fn who_looks_for_units_elsewhere_is_told_that_there_is_none() {
             "{target} {lun}"
         );
         assert_eq!(bench.peek(0x4000, 1), [0x7f]);
+        bench.ram.write(0x4000, &[0xff; 16]).expect("memory");
+        let list = [0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0];
+        let list = bench.execute_at(target, lun, &list, &[(0x4000, 16)]);
+        assert_eq!((list.srb_status, list.moved), (1, 8), "{target} {lun}");
+        assert_eq!(bench.peek(0x4000, 8), [0; 8]);
         let ready = bench.execute_at(target, lun, &[0; 6], &[]);
         assert_eq!(ready.srb_status, 0x20, "{target} {lun}");
     }
