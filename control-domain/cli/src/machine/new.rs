@@ -32,7 +32,12 @@ struct MachineFile {
     scsi_controllers: usize,
     disks: Vec<Drive>,
     dvds: Vec<Drive>,
+    network_adapters: [NetworkAdapter; 1],
 }
+
+/// An adapter as the machine file has it where nothing is said of it: on the Default Switch.
+#[derive(Serialize)]
+struct NetworkAdapter {}
 
 #[derive(Serialize, Debug, PartialEq, Eq)]
 struct Drive {
@@ -68,6 +73,7 @@ pub fn of_disks(disks: &[&Path], wanted: &Wanted) -> Result<(PathBuf, String), F
         scsi_controllers: 1,
         disks,
         dvds,
+        network_adapters: [NetworkAdapter {}],
     };
     let folder = Path::new(FOLDER).join(&name);
     let path = folder.join("machine.yaml");
