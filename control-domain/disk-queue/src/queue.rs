@@ -37,6 +37,8 @@ struct UnderWay {
     result: Result<(), DiskError>,
     /// Whether it waits for room.
     stalled: bool,
+    /// What was read where it presumably lies ([`Disk::presumed`]), each with its first byte on the disk.
+    presumed: Vec<(u64, Direct)>,
 }
 
 impl Queue {
@@ -143,7 +145,7 @@ impl<E: Engine> Queue<E> {
             {
                 one.stalled = false;
                 one.result = Ok(());
-                self.perform(index);
+                self.perform(index, true);
             }
         }
         self.begin_waiting();
@@ -203,22 +205,26 @@ impl<E: Engine> Queue<E> {
             parts: 0,
             result: Ok(()),
             stalled: false,
+            presumed: Vec::new(),
         });
-        self.perform(index);
+        self.perform(index, true);
     }
 
-    /// Does what a request says, as far as that can be done at once.
-    fn perform(&mut self, index: usize) {
+    /// Does what a request says, as far as that can be done at once. With `presuming`, a read need not wait for what
+    /// the disk presumes.
+    fn perform(&mut self, index: usize, presuming: bool) {
         let Some(one) = &self.under_way[index] else {
             return;
         };
         let mut parts = 0;
+        let mut presumed = Vec::new();
         let result = match one.request.command.clone() {
             Command::Read { offset, memory } => {
-                self.transfer(Access::Read, offset, &memory, index, &mut parts)
+                let presumed = presuming.then_some(&mut presumed);
+                self.transfer(Access::Read, offset, &memory, index, &mut parts, presumed)
             }
             Command::Write { offset, memory } => {
-                self.transfer(Access::Write, offset, &memory, index, &mut parts)
+                self.transfer(Access::Write, offset, &memory, index, &mut parts, None)
             }
             // What is under way need not wait for the disk.
             Command::Flush => self.hand_over().and_then(|()| self.disk.flush()),
@@ -227,6 +233,7 @@ impl<E: Engine> Queue<E> {
         if let Some(one) = &mut self.under_way[index] {
             one.parts = parts;
             one.result = result;
+            one.presumed = presumed;
         }
         self.settle(index);
     }
@@ -239,6 +246,7 @@ impl<E: Engine> Queue<E> {
         memory: &Arc<ScatterList>,
         token: usize,
         parts: &mut usize,
+        mut presumed: Option<&mut Vec<(u64, Direct)>>,
     ) -> Result<(), DiskError> {
         let length = memory.length();
         check_range_u64(self.disk.size(), offset, length)?;
@@ -246,7 +254,9 @@ impl<E: Engine> Queue<E> {
         while at < length {
             let (start, left) = (offset + at, length - at);
             let direct = match self.engine {
-                Some(_) if *parts < MOST_PARTS => self.disk.direct(start, left, access)?,
+                Some(_) if *parts < MOST_PARTS => {
+                    self.place(start, left, access, presumed.as_deref_mut())?
+                }
                 _ => Direct::by_the_disk(left),
             };
             match (direct.place, &mut self.engine) {
@@ -279,6 +289,23 @@ impl<E: Engine> Queue<E> {
             at += direct.length;
         }
         Ok(())
+    }
+
+    /// Where bytes are; presumably, if `presumed` is there to take note of it.
+    fn place(
+        &mut self,
+        offset: u64,
+        length: u64,
+        access: Access,
+        presumed: Option<&mut Vec<(u64, Direct)>>,
+    ) -> Result<Direct, DiskError> {
+        if let Some(presumed) = presumed
+            && let Some(place) = self.disk.presumed(offset, length)?
+        {
+            presumed.push((offset, place.clone()));
+            return Ok(place);
+        }
+        self.disk.direct(offset, length, access)
     }
 
     fn hand_over(&mut self) -> Result<(), DiskError> {
@@ -348,6 +375,15 @@ impl<E: Engine> Queue<E> {
         self.settle(index);
     }
 
+    /// Whether what was presumed is so. If not, or if that can't be said, the request is made again by what is known:
+    /// nobody looks at a read's memory before it is completed.
+    fn is_confirmed(&mut self, presumed: &[(u64, Direct)]) -> bool {
+        presumed.iter().all(|(start, place)| {
+            let known = self.disk.direct(*start, place.length, Access::Read);
+            known.is_ok_and(|known| place.is_confirmed_by(&known))
+        })
+    }
+
     /// Completes a request of which nothing is left to be done.
     fn settle(&mut self, index: usize) {
         let Some(one) = &mut self.under_way[index] else {
@@ -356,6 +392,13 @@ impl<E: Engine> Queue<E> {
         if one.parts > 0 {
             return;
         }
+        let presumed = core::mem::take(&mut one.presumed);
+        if !self.is_confirmed(&presumed) {
+            return self.perform(index, false);
+        }
+        let Some(one) = &mut self.under_way[index] else {
+            return;
+        };
         if one.result.as_ref().is_err_and(DiskError::is_out_of_space) {
             one.stalled = true;
             return;

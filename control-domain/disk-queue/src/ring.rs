@@ -26,9 +26,11 @@ const SHORT_WRITE: u64 = 64 << 10;
 /// Of reads of at least this many bytes, if there are several, every second is made by another thread of the kernel's:
 /// what the page cache has is copied on two CPUs then, which took three quarters of the time.
 const LONG_READ: u64 = 64 << 10;
-/// So many operations are handed over together. More would keep the drive waiting for the first of them:
-/// 32 together took a fifth longer from a drive than these. Fewer cost more where nothing waits for a drive.
-const HANDED_OVER: usize = 4;
+/// So many operations are handed over together where a drive is waited for: of more the kernel would hold back the first
+/// until it has looked at all, and the drive would wait (`IO_PLUG_THRESHOLD`). 32 together took a quarter longer.
+const HANDED_TO_DRIVE: usize = 2;
+/// So many are handed over together where the page cache has what is read: each time costs the way into the kernel.
+const HANDED_TO_CACHE: usize = 16;
 /// As many pieces as the kernel takes at once (`IOV_MAX`); what is behind them is told afterwards.
 const MOST_VECTORS: usize = 1024;
 /// Entries that are handed over at once; more are handed over in turn.
@@ -46,6 +48,10 @@ pub struct Ring {
     untold: VecDeque<usize>,
     /// Slots whose operation lies in the kernel's queue, and that it has not taken.
     told: VecDeque<usize>,
+    /// Whether the last long read was for another thread.
+    elsewhere: bool,
+    /// So many are handed over together: [`HANDED_TO_DRIVE`] or [`HANDED_TO_CACHE`], as the last time told.
+    together: usize,
     /// Whether the kernel refused the ring, and is asked no more.
     broken: bool,
     /// What is over already.
@@ -59,6 +65,8 @@ pub struct Ring {
 struct Slot {
     operation: Operation,
     vectors: Vec<Vector>,
+    /// Whether another thread of the kernel's makes it (see [`LONG_READ`]).
+    elsewhere: bool,
 }
 
 /// As `struct iovec`.
@@ -88,6 +96,8 @@ impl Ring {
             free: Vec::new(),
             untold: VecDeque::new(),
             told: VecDeque::new(),
+            elsewhere: false,
+            together: HANDED_TO_DRIVE,
             broken: false,
             over: Vec::new(),
             vectors: Vec::new(),
@@ -112,8 +122,7 @@ impl Ring {
             let Some(entry) = slot.entry() else {
                 continue;
             };
-            // The first slot is the only one where there are no several.
-            let entry = match slot.is_long_read() && index % 2 == 1 {
+            let entry = match slot.elsewhere {
                 true => entry.flags(Flags::ASYNC),
                 false => entry,
             };
@@ -146,12 +155,32 @@ impl Ring {
         if self.broken {
             let not_taken: Vec<usize> = self.told.drain(..).chain(self.untold.drain(..)).collect();
             for index in not_taken {
-                if let Some(Slot { operation, vectors }) = self.slots[index].take() {
+                if let Some(Slot {
+                    operation, vectors, ..
+                }) = self.slots[index].take()
+                {
                     self.free.push(index);
                     let result = at_once(&operation, &vectors);
                     self.over.push(Finished { operation, result });
                 }
             }
+        }
+    }
+
+    /// Lets the kernel have what it was not told of, and sees whether that waits for a drive.
+    fn hand_over(&mut self) {
+        let is_here = |index: &usize| self.slots[*index].as_ref().is_some_and(|s| !s.elsewhere);
+        let one = self.untold.iter().copied().find(is_here);
+        self.fill();
+        self.enter(false);
+        let mut finished = core::mem::take(&mut self.over);
+        self.collect(&mut finished);
+        self.over = finished;
+        if let Some(one) = one {
+            self.together = match self.slots[one] {
+                None => HANDED_TO_CACHE,
+                Some(_) => HANDED_TO_DRIVE,
+            };
         }
     }
 
@@ -210,10 +239,6 @@ fn at_once(operation: &Operation, vectors: &[Vector]) -> io::Result<u64> {
 }
 
 impl Slot {
-    fn is_long_read(&self) -> bool {
-        self.operation.access == Access::Read && self.operation.length >= LONG_READ
-    }
-
     /// For the kernel; none if the file has no descriptor.
     fn entry(&self) -> Option<Entry> {
         let Operation {
@@ -259,8 +284,13 @@ impl Engine for Ring {
             self.over.push(Finished { operation, result });
             return;
         }
+        let is_long_read = operation.access == Access::Read && operation.length >= LONG_READ;
+        if is_long_read {
+            self.elsewhere = !self.elsewhere && self.under_way() > 0;
+        }
         let slot = Some(Slot {
             vectors: Vector::of(&operation).collect(),
+            elsewhere: is_long_read && self.elsewhere,
             operation,
         });
         let index = match self.free.pop() {
@@ -274,9 +304,8 @@ impl Engine for Ring {
             }
         };
         self.untold.push_back(index);
-        if self.untold.len() >= HANDED_OVER {
-            self.fill();
-            self.enter(false);
+        if self.untold.len() >= self.together {
+            self.hand_over();
         }
     }
 

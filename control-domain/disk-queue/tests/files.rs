@@ -231,3 +231,34 @@ fn what_is_begun_while_completions_are_taken_is_handed_over_too() {
         .collect();
     assert_eq!(done, [0, 1]);
 }
+
+/// Data that lies where a block's bitmap does not vouch for it is not the disk's.
+#[test]
+fn what_a_bitmap_denies_is_not_read() {
+    let folder = Folder::new("presumed");
+    let path = folder.create("dynamic.vhd", NewKind::VhdDynamic);
+    let mut disk = open(&path);
+    disk.write(0, &vec![7; SIZE as usize]).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    // Sectors 2 to 9 of the second block were never written, says its bitmap.
+    let mut file = std::fs::read(&path).unwrap();
+    let entry = u32::from_be_bytes(file[1536 + 4..][..4].try_into().unwrap());
+    let bitmap = entry as usize * 512;
+    assert_eq!(file[bitmap..bitmap + 256], [0xff; 256]);
+    file[bitmap..bitmap + 2].copy_from_slice(&[0xc0, 0x3f]);
+    std::fs::write(&path, &file).unwrap();
+    let mut random = Random::new(3);
+    let denied = MIB as usize + 1024..MIB as usize + 5120;
+    let mut content = vec![7; SIZE as usize];
+    content[denied].fill(0);
+    for round in 0..20 {
+        let engine = Some(Shuffled::new(round));
+        let mut machine = Machine::knowing(content.clone(), open(&path), engine);
+        for _ in 0..40 {
+            let offset = MIB - 4096 + random.below(16) * 512;
+            machine.read(&mut random, offset, 4096);
+        }
+        machine.drain();
+    }
+}

@@ -49,6 +49,18 @@ pub struct Direct {
 }
 
 impl Direct {
+    /// Whether `other` says that all the bytes lie where this says it.
+    pub fn is_confirmed_by(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Some((file, offset)), Some((other_file, other_offset))) => {
+                std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(other_file))
+                    && offset == other_offset
+                    && self.length <= other.length
+            }
+            _ => false,
+        }
+    }
+
     /// Only the disk itself can do it, for so many bytes.
     pub fn by_the_disk(length: u64) -> Self {
         Self {

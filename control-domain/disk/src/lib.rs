@@ -84,6 +84,18 @@ pub trait Disk: Send {
         Ok(Direct::by_the_disk(length))
     }
 
+    /// Where the bytes from `offset` on presumably are, for reading, if [`Disk::direct`] would have to wait for the
+    /// file to say so; what it waits for has been begun. None if `direct` knows, or nothing can be presumed.
+    ///
+    /// Whoever reads there asks `direct` afterwards, and throws away what was read unless that says the same.
+    ///
+    /// # Errors
+    /// If the range ends behind the disk.
+    fn presumed(&mut self, offset: u64, length: u64) -> Result<Option<Direct>, DiskError> {
+        check_range_u64(self.size(), offset, length)?;
+        Ok(None)
+    }
+
     /// Flushes and gives back what the disk holds in reserve. The disk stays usable.
     ///
     /// # Errors

@@ -22,8 +22,9 @@
 //!
 //! Memory: the table (4 bytes a block) and the bounded cache of `bitmaps`.
 //!
-//! A read waits for its block's bitmap, wherever that lies: bitmaps are announced to the host by
-//! [`ANNOUNCED_BLOCKS`], so that it fetches them at the same time and not one after the other.
+//! Which sectors a block holds is in its bitmap, wherever that lies. [`Disk::presumed`] has the host fetch one, and
+//! presumes that a dynamic disk's block holds them all, as blocks in use nearly always do: so data and bitmap are
+//! fetched at the same time, and the bitmap still decides what counts.
 
 mod compact;
 mod resize;
@@ -39,19 +40,14 @@ use disk::{
 };
 use std::ops::Range;
 
-/// The bitmaps of so many blocks are announced at once.
-const ANNOUNCED_BLOCKS: usize = 64;
-
 /// A dynamic VHD, or a differencing one with its parent.
 pub struct Sparse<S: Storage> {
     storage: Checked<S>,
     footer: Footer,
     bat: Bat,
     bitmaps: Bitmaps,
-    /// Of which groups of [`ANNOUNCED_BLOCKS`] blocks the bitmaps were announced.
-    announced: Bitmap,
-    /// The block whose bitmap was last read from the file.
-    last_missed: Option<usize>,
+    /// The block of which something was last presumed.
+    last_presumed: Option<usize>,
     parent: Option<Box<dyn Disk>>,
     size: u64,
     block_size: u64,
@@ -102,8 +98,7 @@ impl<S: Storage> Sparse<S> {
             storage,
             size: footer.current_size.get(),
             footer,
-            last_missed: None,
-            announced: Bitmap::new(vec![0; bat.entries().div_ceil(ANNOUNCED_BLOCKS * 8)]),
+            last_presumed: None,
             free: bat.holes(bitmap_size + block_size, &reserved),
             bat,
             bitmaps: Bitmaps::new(bitmap_size),
@@ -151,13 +146,6 @@ impl<S: Storage> Sparse<S> {
 
     fn bitmap(&mut self, block: usize, place: u64) -> Result<&Bitmap, DiskError> {
         if self.bitmaps.get(block).is_none() {
-            // One block after the other: then they lie in the way of the host's own reading ahead, and pages of ours
-            // there would only break that up.
-            let in_turn = self.last_missed.is_none_or(|last| block == last + 1);
-            self.last_missed = Some(block);
-            if !in_turn {
-                self.announce_bitmaps(block / ANNOUNCED_BLOCKS);
-            }
             let mut bytes = vec![0; self.bitmap_size as usize];
             self.storage.read(place, &mut bytes)?;
             self.bitmaps.remember(block, Bitmap::new(bytes));
@@ -167,13 +155,14 @@ impl<S: Storage> Sparse<S> {
             .ok_or_else(|| disk::invalid(place, "the bitmap was not kept"))
     }
 
-    fn announce_bitmaps(&mut self, group: usize) {
-        if self.announced.set(group as u64) {
-            let first = group * ANNOUNCED_BLOCKS;
-            for place in (first..first + ANNOUNCED_BLOCKS).filter_map(|block| self.bat.find(block))
-            {
-                self.storage.0.will_need(place, self.bitmap_size);
-            }
+    /// Has the host fetch the bitmap of a block, once.
+    fn announce_bitmap(&mut self, block: usize, place: u64) {
+        let last = self.last_presumed.replace(block);
+        // One block after the other: then they lie in the way of the host's own reading ahead, and pages of ours there
+        // would only break that up.
+        let in_turn = last.is_none_or(|last| block == last || block == last + 1);
+        if !in_turn {
+            self.storage.0.will_need(place, self.bitmap_size);
         }
     }
 
@@ -354,6 +343,24 @@ impl<S: Storage> Disk for Sparse<S> {
             }
             _ => Ok(Direct::by_the_disk(length)),
         }
+    }
+
+    fn presumed(&mut self, offset: u64, length: u64) -> Result<Option<Direct>, DiskError> {
+        check_range_u64(self.size, offset, length)?;
+        let block = (offset / self.block_size) as usize;
+        let inside = offset % self.block_size;
+        // What a child holds of a block is any part of it.
+        if self.parent.is_some() || self.bitmaps.get(block).is_some() {
+            return Ok(None);
+        }
+        let (Some(place), Some(file)) = (self.bat.find(block), self.storage.0.direct()) else {
+            return Ok(None);
+        };
+        self.announce_bitmap(block, place);
+        Ok(Some(Direct {
+            length: length.min(self.block_size - inside),
+            place: Some((file, place + self.bitmap_size + inside)),
+        }))
     }
 
     fn close(&mut self) -> Result<(), DiskError> {

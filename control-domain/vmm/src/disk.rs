@@ -216,6 +216,10 @@ impl Disk for MachineDisk {
     fn direct(&mut self, offset: u64, length: u64, access: Access) -> Result<Direct, DiskError> {
         self.lock().disk.direct(offset, length, access)
     }
+
+    fn presumed(&mut self, offset: u64, length: u64) -> Result<Option<Direct>, DiskError> {
+        self.lock().disk.presumed(offset, length)
+    }
 }
 
 impl BlockBackend for MachineDisk {

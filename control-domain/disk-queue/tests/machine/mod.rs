@@ -47,6 +47,11 @@ impl<E: Engine> Machine<E> {
     pub fn new(mut disk: Box<dyn Disk>, engine: Option<E>) -> Self {
         let mut content = vec![0; disk.size() as usize];
         disk.read(0, &mut content).unwrap();
+        Self::knowing(content, disk, engine)
+    }
+
+    /// A machine whose disk holds `content`, and was not read yet.
+    pub fn knowing(content: Vec<u8>, disk: Box<dyn Disk>, engine: Option<E>) -> Self {
         let length = SLOT * SLOTS;
         let range = Range {
             gpa: 0,
