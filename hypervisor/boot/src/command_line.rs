@@ -12,6 +12,12 @@ pub fn option<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
         .next_back()
 }
 
+/// Whether the recipe wants the control domain to start with nothing under it where the hypervisor
+/// can't run (`entente.boot.unable=native`), instead of the firmware going on with what it has next.
+pub fn starts_without_hypervisor(command_line: &str) -> bool {
+    option(command_line, "boot.unable") == Some("native")
+}
+
 /// Whether the kernel guards against what others could learn by timing: its own option
 /// `mitigations`, whose last value counts.
 pub fn mitigations(command_line: &str) -> bool {
@@ -38,6 +44,15 @@ mod tests {
         assert_eq!(option(line, "pool_mib"), Some("128"));
         assert_eq!(option(line, "pool"), None);
         assert_eq!(option("", "pool_mib"), None);
+    }
+
+    #[test]
+    fn nothing_starts_without_the_hypervisor_unless_the_recipe_says_so() {
+        assert!(!starts_without_hypervisor("quiet"));
+        assert!(!starts_without_hypervisor("entente.boot.unable=stop"));
+        assert!(starts_without_hypervisor(
+            "quiet entente.boot.unable=native"
+        ));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::segments::CpuArea;
 use super::serial::{self, log};
 use super::{
     BootError, IMAGE_BASE, LEFT_FIRMWARE, cpu, crash, firmware, measure, microcode, previous_crash,
+    tell,
 };
 use core::sync::atomic::Ordering;
 use hypervisor_boot::boot_params::{Screen, SecureBoot};
@@ -49,9 +50,16 @@ pub fn prepare() -> Result<Prepared, BootError> {
         return Err(BootError::FiveLevelPaging);
     }
 
-    let native = command_line::option(command_line, "boot.native") == Some("1");
-    if !native {
-        hypervisor_hal::check()?;
+    let mut native = command_line::option(command_line, "boot.native") == Some("1");
+    if !native && let Err(missing) = hypervisor_hal::check() {
+        if !command_line::starts_without_hypervisor(command_line) {
+            return Err(missing.into());
+        }
+        tell(&missing);
+        tell(&format_args!(
+            "{missing}; the control domain starts alone, without machines"
+        ));
+        native = true;
     }
 
     let tables = firmware::acpi_tables()?;

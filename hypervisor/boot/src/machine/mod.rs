@@ -115,14 +115,20 @@ fn main() -> Status {
     match launch::prepare() {
         Ok(prepared) => prepared.launch(),
         Err(error) => {
-            log!("{error}");
-            uefi::system::with_stdout(|console| {
-                use core::fmt::Write;
-                // A console that fails leaves the serial port as the only place.
-                let _ = writeln!(console, "entente: {error}");
-            });
-            uefi::boot::stall(core::time::Duration::from_secs(5));
+            tell(&error);
             Status::LOAD_ERROR
         }
     }
+}
+
+/// Says what the person at the PC should know, on the serial port and on the firmware's screen, and
+/// leaves time to read it.
+fn tell(what: &dyn core::fmt::Display) {
+    log!("{what}");
+    uefi::system::with_stdout(|console| {
+        use core::fmt::Write;
+        // A console that fails leaves the serial port as the only place.
+        let _ = writeln!(console, "entente: {what}");
+    });
+    uefi::boot::stall(core::time::Duration::from_secs(5));
 }

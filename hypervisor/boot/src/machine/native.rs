@@ -1,4 +1,4 @@
-//! Enters the control domain with nothing under it, for diagnosis only.
+//! Enters the control domain with nothing under it: for diagnosis, or on a CPU that can't run the hypervisor.
 
 use core::arch::asm;
 use hypervisor_hal::handoff::{BOOT_CS, BOOT_DS, EntryState, Handoff};

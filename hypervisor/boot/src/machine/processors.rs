@@ -26,8 +26,9 @@ pub struct Machine {
     pub microcode: Option<Microcode>,
     /// Value of the option `entente.boot.crash`.
     pub crash: Option<&'static str>,
-    /// The option `entente.boot.native=1`: the control domain runs with nothing under it. To tell what
-    /// is the hypervisor's fault from what is not; no machine can run then.
+    /// The control domain runs with nothing under it, and no machine can: the option
+    /// `entente.boot.native=1` wants it, to tell what is the hypervisor's fault from what is not, or the
+    /// CPU leaves no choice and the recipe allows it.
     pub native: bool,
 }
 
