@@ -36,8 +36,8 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --only TEXT            the rows with TEXT in their name
   bench guest      a guest's boot and disk beside KVM with QEMU; --json
   doctor           what is missing on this host; --install brings it
-  fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets; its `cov` is edges that were reached
-                   --seconds N            for so long (60); 0 replays the corpus
+  fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets, then the lines that were reached
+                   --seconds N            of CPU time, for so long (60); 0 replays the corpus
   guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
   image            build the disk image; --recipe NAME, --append WORDS
   test             every test that fits on one machine without hardware virtualization

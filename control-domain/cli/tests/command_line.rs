@@ -81,6 +81,15 @@ fn a_command_line_that_is_not_understood_is_a_line_and_code_2() {
             "--block-size is 4 GiB or more",
         ),
         ("disk create a.vhd 1G --sector-size 4096", "VHDX"),
+        (
+            "disk create a.vhd 1G --identifier 12",
+            "--identifier is as 00112233-4455-6677-8899-aabbccddeeff, not 12",
+        ),
+        ("disk create a.vhd 1G --time 1999-12-31", "not 1999-12-31"),
+        (
+            "disk create a.img 1G --time 2026-11-23T04:05:06Z",
+            "a raw disk",
+        ),
         ("disk convert a.vhd", "OUT is missing"),
         ("disk chain show", "FILE is missing"),
     ] {

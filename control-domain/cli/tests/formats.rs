@@ -96,6 +96,46 @@ fn the_map_names_the_file_and_the_offset_of_each_byte() {
 }
 
 #[test]
+fn with_identifier_and_time_given_the_same_source_makes_the_same_bytes() {
+    let folder = Folder::new();
+    folder.put("start.raw", &content(SIZE));
+    let given = "--identifier 00112233-4455-6677-8899-aabbccddeeff --time 2026-11-23T04:05:06Z";
+    folder.done("disk create base.vhd 9M");
+    folder.done("disk create base.vhdx 9M");
+    for line in [
+        "convert start.raw OUT.vhd",
+        "convert start.raw OUT.vhd --kind fixed",
+        "convert start.raw OUT.vhdx",
+        "convert start.raw OUT.vhdx --kind fixed --sector-size 4096",
+        "create OUT.vhd 40G",
+        "create OUT.vhdx 40G",
+        "create OUT.vhd --parent base.vhd",
+        "create OUT.vhdx --parent base.vhdx",
+    ] {
+        let name = match line.contains("vhdx") {
+            true => "OUT.vhdx",
+            false => "OUT.vhd",
+        };
+        let mut make = || {
+            let made = folder.json(&format!("disk {line} {given}"));
+            let bytes = folder.get(name);
+            std::fs::remove_file(folder.path(name)).unwrap();
+            (made, bytes)
+        };
+        let (first, second) = (make(), make());
+        assert!(first == second, "{line}");
+        // A child of a VHDX is the same disk as its parent.
+        if !line.contains("base.vhdx") {
+            let identifier = "00112233-4455-6677-8899-aabbccddeeff";
+            assert_eq!(first.0["identifier"], identifier, "{line}");
+        }
+        if name == "OUT.vhd" {
+            assert_eq!(first.0["created"], "2026-11-23T04:05:06Z", "{line}");
+        }
+    }
+}
+
+#[test]
 fn samples_convert_to_their_agreed_digests() {
     let folder = Folder::new();
     let digest = |name: &str| -> String {

@@ -1,6 +1,7 @@
 //! Who a new disk is, and when it was made.
 
 use crate::Error;
+use crate::detect::Format;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -39,6 +40,32 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// An identity as people write it, for a format: a GUID, which a VHD stores without the swaps of one.
+    pub fn parse_id(text: &str, format: Format) -> Option<[u8; 16]> {
+        let swapped = vhdx::Guid::parse(text)?.0;
+        let [a, b, c, d, e, f, g, h, rest @ ..] = swapped;
+        let mut id = swapped;
+        if format == Format::Vhd {
+            id[..8].copy_from_slice(&[d, c, b, a, f, e, h, g]);
+            id[8..].copy_from_slice(&rest);
+        }
+        Some(id)
+    }
+
+    /// A time stamp as people write it: `2026-11-23T04:05:06Z`, a blank instead of the T, and the Z may be missing. From 2000 to 2136.
+    pub fn parse_timestamp(text: &str) -> Option<u32> {
+        let time = humantime::parse_rfc3339_weak(text).ok()?;
+        vhd_seconds(time)
+    }
+}
+
+/// A VHD's time stamp as people write it.
+pub(crate) fn vhd_time(seconds: u32) -> String {
+    let time = UNIX_EPOCH + VHD_EPOCH + Duration::from_secs(seconds.into());
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
 /// Seconds since 2000-01-01 UTC.
 pub(crate) fn vhd_seconds(time: SystemTime) -> Option<u32> {
     let since = time
@@ -46,4 +73,34 @@ pub(crate) fn vhd_seconds(time: SystemTime) -> Option<u32> {
         .ok()?
         .checked_sub(VHD_EPOCH)?;
     u32::try_from(since.as_secs()).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_is_what_is_told() {
+        let text = "00112233-4455-6677-8899-aabbccddeeff";
+        let of_vhd = Identity::parse_id(text, Format::Vhd).unwrap();
+        assert_eq!(vhd::identifier(&of_vhd), text);
+        let of_vhdx = Identity::parse_id(text, Format::Vhdx).unwrap();
+        assert_eq!(vhdx::Guid(of_vhdx).to_string(), text);
+        assert_eq!(Identity::parse_id("0011", Format::Vhd), None);
+        for text in [
+            "2000-01-01T00:00:00Z",
+            "2026-11-23T04:05:06Z",
+            "2136-02-07T06:28:15Z",
+        ] {
+            assert_eq!(vhd_time(Identity::parse_timestamp(text).unwrap()), text);
+        }
+        assert_eq!(
+            Identity::parse_timestamp("2026-11-23 04:05:06"),
+            Some(848_721_906)
+        );
+        for text in ["1999-12-31T23:59:59Z", "2136-02-07T06:28:16Z", "yesterday"] {
+            assert_eq!(Identity::parse_timestamp(text), None, "{text}");
+        }
+    }
 }

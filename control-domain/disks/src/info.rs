@@ -39,6 +39,8 @@ pub struct DiskInfo {
     pub identifier: Option<String>,
     /// Who wrote the file, as it says itself.
     pub creator: Option<String>,
+    /// When the disk was made, as `2026-11-23T04:05:06Z`, by a VHD's own account; other formats don't say.
+    pub created: Option<String>,
     /// The parent: the file that was found, or if none was, the first path that the disk names.
     pub parent: Option<PathBuf>,
     /// Identity of the parent that the disk names.

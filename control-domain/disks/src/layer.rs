@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::detect::Format;
 use crate::fresh::folder_of;
+use crate::identity::vhd_time;
 use crate::info::{DiskInfo, Kind};
 use crate::link::Link;
 use crate::lock::lock;
@@ -52,6 +53,7 @@ impl Layer {
             block_size_bytes: None,
             identifier: None,
             creator: None,
+            created: None,
             parent: None,
             parent_identifier: None,
             parent_paths: Vec::new(),
@@ -172,6 +174,7 @@ fn read_vhd(
     info.virtual_size_bytes = footer.current_size.get();
     info.identifier = Some(vhd::identifier(&footer.unique_id));
     info.creator = Some(footer.creator_name());
+    info.created = Some(vhd_time(footer.timestamp.get()));
     info.warnings.extend(located.warning.clone());
     if info.kind != Kind::Fixed {
         let header = vhd::Header::read(storage, footer)?;

@@ -2,7 +2,8 @@
 
 use super::info;
 use super::options::{
-    ACCEPT_PARENT, AS, BLOCK_SIZE, FORMAT, KIND, SECTOR_SIZE, for_reading, new_disk,
+    ACCEPT_PARENT, AS, BLOCK_SIZE, FORMAT, IDENTIFIER, KIND, SECTOR_SIZE, TIME, for_reading,
+    new_disk,
 };
 use crate::command::Command;
 use crate::failure::Failure;
@@ -15,8 +16,18 @@ pub const CONVERT: Command = Command {
     name: "convert",
     summary: "copy a disk, parents and all, into a new file of any format",
     operands: &["IN", "OUT"],
-    options: &[FORMAT, KIND, BLOCK_SIZE, SECTOR_SIZE, AS, ACCEPT_PARENT],
-    notes: "IN is only read. OUT appears under its name when it is whole; a file that is there is never replaced.",
+    options: &[
+        FORMAT,
+        KIND,
+        BLOCK_SIZE,
+        SECTOR_SIZE,
+        IDENTIFIER,
+        TIME,
+        AS,
+        ACCEPT_PARENT,
+    ],
+    notes: "IN is only read. OUT appears under its name when it is whole; a file that is there is never replaced.\n\
+            With --identifier and --time the same source makes the same bytes.",
     run,
 };
 

@@ -1,7 +1,7 @@
 //! `entente disk create`: a new, empty disk.
 
 use super::info;
-use super::options::{BLOCK_SIZE, FORMAT, KIND, SECTOR_SIZE, new_disk};
+use super::options::{BLOCK_SIZE, FORMAT, IDENTIFIER, KIND, SECTOR_SIZE, TIME, new_disk};
 use crate::command::{Command, Opt};
 use crate::failure::Failure;
 use crate::given::Given;
@@ -14,7 +14,15 @@ pub const CREATE: Command = Command {
     name: "create",
     summary: "make an empty disk, or one on a parent",
     operands: &["FILE", "[SIZE]"],
-    options: &[FORMAT, KIND, PARENT, BLOCK_SIZE, SECTOR_SIZE],
+    options: &[
+        FORMAT,
+        KIND,
+        PARENT,
+        BLOCK_SIZE,
+        SECTOR_SIZE,
+        IDENTIFIER,
+        TIME,
+    ],
     notes: "A disk on a parent has the parent's size. From then on the parent must not be written to.",
     run,
 };

@@ -49,6 +49,7 @@ fn text(info: &DiskInfo) -> String {
         ("blocks", info.block_size_bytes.map(size::format)),
         ("identifier", info.identifier.clone()),
         ("creator", info.creator.clone()),
+        ("made", info.created.clone()),
         (
             "parent",
             info.parent.as_ref().map(|path| path.display().to_string()),

@@ -3,7 +3,7 @@
 use crate::command::Opt;
 use crate::failure::Failure;
 use crate::given::Given;
-use disks::{Format, Leftover, NewDisk, NewKind, OpenOptions};
+use disks::{Format, Identity, Leftover, NewDisk, NewKind, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// The formats by the names that people type.
@@ -37,6 +37,19 @@ pub const KIND: Opt = Opt::with("kind", "KIND", "dynamic (unless said otherwise)
 pub const BLOCK_SIZE: Opt = Opt::with("block-size", "SIZE", "of a dynamic or differencing disk");
 /// What the guest addresses.
 pub const SECTOR_SIZE: Opt = Opt::with("sector-size", "SIZE", "512 or 4096, for VHDX");
+
+/// Who the new disk is.
+pub const IDENTIFIER: Opt = Opt::with(
+    "identifier",
+    "GUID",
+    "who the disk is, all its other identifiers follow from it; without this option, chance says",
+);
+/// When it was made.
+pub const TIME: Opt = Opt::with(
+    "time",
+    "TIME",
+    "when a VHD was made, as 2026-11-23T04:05:06Z; without this option, now",
+);
 
 /// What becomes of a file whose data is not needed any more.
 pub const DELETE: Opt = Opt::flag("delete", "delete the file instead of leaving an empty one");
@@ -74,6 +87,7 @@ pub fn new_disk(
         Some(format) => format,
         None => by_name(given, path)?,
     };
+    let identity = identity(given, format)?;
     let fixed = given.choice(KIND.name, &[("dynamic", false), ("fixed", true)])?;
     if parent.is_some() && fixed.is_some() {
         return Err(
@@ -112,8 +126,39 @@ pub fn new_disk(
     Ok(NewDisk {
         block_size_bytes,
         logical_sector_bytes,
+        identity,
         ..NewDisk::new(kind, size_bytes)
     })
+}
+
+/// The value of [`IDENTIFIER`] and [`TIME`]; what of the two is not given is as without them.
+fn identity(given: &Given, format: Format) -> Result<Option<Identity>, Failure> {
+    let (identifier, time) = (
+        given.option_text(IDENTIFIER.name),
+        given.option_text(TIME.name),
+    );
+    if identifier.is_none() && time.is_none() {
+        return Ok(None);
+    }
+    if format == Format::Raw {
+        return Err(given.refuse("a raw disk says neither who it is nor when it was made: --identifier and --time are for VHD and VHDX"));
+    }
+    let mut identity = Identity::random()?;
+    if let Some(text) = identifier {
+        identity.unique_id = Identity::parse_id(&text, format).ok_or_else(|| {
+            given.refuse(&format!(
+                "--identifier is as 00112233-4455-6677-8899-aabbccddeeff, not {text}"
+            ))
+        })?;
+    }
+    if let Some(text) = time {
+        identity.timestamp = Identity::parse_timestamp(&text).ok_or_else(|| {
+            given.refuse(&format!(
+                "--time is as 2026-11-23T04:05:06Z, from 2000 to 2136, not {text}"
+            ))
+        })?;
+    }
+    Ok(Some(identity))
 }
 
 /// The format that a file's name asks for.
