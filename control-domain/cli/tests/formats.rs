@@ -116,7 +116,7 @@ fn with_identifier_and_time_given_the_same_source_makes_the_same_bytes() {
             true => "OUT.vhdx",
             false => "OUT.vhd",
         };
-        let mut make = || {
+        let make = || {
             let made = folder.json(&format!("disk {line} {given}"));
             let bytes = folder.get(name);
             std::fs::remove_file(folder.path(name)).unwrap();
