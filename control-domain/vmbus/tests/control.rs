@@ -515,6 +515,29 @@ fn subchannels_are_offered_once_and_go_with_the_connection() {
 }
 
 #[test]
+fn subchannels_are_rescinded_when_the_primary_channel_is_closed() {
+    let (guest, endpoint) = connected();
+    let channel = guest.open(&guest.offer_of(INTERFACE), 2);
+    for _ in 0..2 {
+        let packet = DriverChannel::packet(6, 1, 1, &[], b"subchannels");
+        guest.send(&channel, &packet);
+        guest.serve(&endpoint).unwrap();
+        let offers: Vec<message::OfferBody> = (0..2).map(|_| guest.expect(kind::OFFER)).collect();
+        guest.open(&offers[0], 2);
+        guest.close(&channel);
+        assert_eq!(endpoint.open_channels(), []);
+        for offer in offers {
+            let rescinded: message::ChannelBody = guest.expect(kind::RESCIND);
+            assert_eq!(rescinded.channel, offer.channel);
+            guest.tell(kind::RELID_RELEASED, &rescinded);
+        }
+        channel.reset(&guest.memory);
+        assert!(guest.reopen(&channel, 2));
+    }
+    assert!(guest.host.take_reports().is_empty());
+}
+
+#[test]
 fn sockets_are_refused_in_words_that_the_guest_knows() {
     let (guest, _) = connected();
     let request = message::TlConnectRequestBody {

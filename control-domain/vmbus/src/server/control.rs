@@ -118,7 +118,16 @@ impl Server {
             Phase::Open => {
                 offered.phase = Phase::Closed;
                 offered.open_gpadl = None;
-                Ok(vec![Effect::Close(channel, offered.place)])
+                let place = offered.place;
+                let mut effects = vec![Effect::Close(channel, place)];
+                if place.subchannel == 0 {
+                    // They are its driver's; the next one asks anew and waits for new offers.
+                    let places = self.places_of(place.device).into_iter();
+                    for sub in places.filter(|place| place.subchannel != 0) {
+                        effects.extend(self.rescind(sub));
+                    }
+                }
+                Ok(effects)
             }
             // Closed by the rescind already.
             Phase::Rescinded => Ok(Vec::new()),
