@@ -37,6 +37,7 @@ pub fn network(input: &[u8]) {
         name: "fuzz".into(),
         checksums: choice & 2 != 0,
         large_send: u32::from(*choice) << 8,
+        channels: u16::from(*choice >> 4),
     };
     let mut nic = Nic::new(config, true);
     if choice & 1 == 0 {
@@ -45,6 +46,7 @@ pub fn network(input: &[u8]) {
             let packet = Packet {
                 transaction_id: 1,
                 wants_completion: true,
+                primary: true,
                 payload: &payload,
                 buffer: Buffer::default(),
             };
@@ -56,12 +58,14 @@ pub fn network(input: &[u8]) {
         let packet = Packet {
             transaction_id: 2,
             wants_completion: record.wants_completion,
+            primary: record.payload.len() != 29,
             payload: record.payload,
             buffer: record.buffer(),
         };
         for effect in nic.receive(packet, &memory, &Handles) {
             match effect {
                 Effect::Transmit(frame) => assert!(frame.bytes.len() >= 14),
+                Effect::OfferSubchannels(count) => assert!(count < u16::from(*choice >> 4)),
                 Effect::Send(Outgoing::TransferPages { offset, length, .. }) => {
                     assert!(u64::from(offset) + u64::from(length) <= BUFFER);
                 }
@@ -70,6 +74,7 @@ pub fn network(input: &[u8]) {
         }
         // What the guest completes, and what comes from the network: both of its choice.
         nic.completed(record.payload.len() as u64);
+        nic.channel(record.content);
         let _ = nic.deliver(record.content, None, Verified::default(), &memory);
     }
 }

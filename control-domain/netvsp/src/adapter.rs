@@ -1,7 +1,8 @@
 //! What the card says of itself, and what the guest sets: OIDs. Source: [MS-RNDIS] §3.2, Windows driver
 //! documentation on OIDs.
 
-use crate::wire::ndis::{offload, oid};
+use crate::scaling::{MOST_ENTRIES, Scaling};
+use crate::wire::ndis::{offload, oid, scale_capabilities};
 use crate::wire::rndis::Status;
 
 /// An Ethernet address.
@@ -23,6 +24,8 @@ pub struct Config {
     pub checksums: bool,
     /// The most bytes of a large send that whoever takes the frames cuts; 0 for none.
     pub large_send: u32,
+    /// Channels that frames for the guest may be spread over, at least 1.
+    pub channels: u16,
 }
 
 /// Bytes of an Ethernet header.
@@ -46,7 +49,7 @@ const DRIVER_VERSION: u32 = 0x0600;
 const MAC_OPTIONS: u32 = 1 | 2 | 8 | 0x40 | 0x200;
 
 /// The list that OID_GEN_SUPPORTED_LIST answers.
-const SUPPORTED: [u32; 31] = [
+const SUPPORTED: [u32; 32] = [
     oid::GEN_SUPPORTED_LIST,
     oid::GEN_HARDWARE_STATUS,
     oid::GEN_MEDIA_SUPPORTED,
@@ -66,6 +69,7 @@ const SUPPORTED: [u32; 31] = [
     oid::GEN_MEDIA_CONNECT_STATUS,
     oid::GEN_MAXIMUM_SEND_PACKETS,
     oid::GEN_VENDOR_DRIVER_VERSION,
+    oid::GEN_RECEIVE_SCALE_CAPABILITIES,
     oid::GEN_XMIT_OK,
     oid::GEN_RCV_OK,
     oid::GEN_XMIT_ERROR,
@@ -88,6 +92,7 @@ pub(crate) struct Adapter {
     pub sent: u32,
     pub received: u32,
     pub no_buffer: u32,
+    pub scaling: Scaling,
     filter: u32,
     multicast: Vec<MacAddress>,
 }
@@ -100,6 +105,7 @@ impl Adapter {
             sent: 0,
             received: 0,
             no_buffer: 0,
+            scaling: Scaling::default(),
             filter: 0,
             multicast: Vec::new(),
         }
@@ -109,6 +115,7 @@ impl Adapter {
     pub fn reset(&mut self) {
         self.filter = 0;
         self.multicast.clear();
+        self.scaling = Scaling::default();
     }
 
     pub fn query(&self, which: u32) -> Result<Vec<u8>, Status> {
@@ -133,6 +140,9 @@ impl Adapter {
             oid::GEN_MAC_OPTIONS => word(MAC_OPTIONS),
             oid::GEN_MEDIA_CONNECT_STATUS => word(u32::from(!self.connected)),
             oid::GEN_MAXIMUM_SEND_PACKETS => word(crate::control::MOST_PACKETS_A_MESSAGE),
+            oid::GEN_RECEIVE_SCALE_CAPABILITIES => {
+                Ok(scale_capabilities(config.channels, MOST_ENTRIES as u16))
+            }
             oid::GEN_XMIT_OK => word(self.sent),
             oid::GEN_RCV_OK => word(self.received),
             oid::GEN_XMIT_ERROR | oid::GEN_RCV_ERROR => word(0),
@@ -169,6 +179,7 @@ impl Adapter {
                 self.multicast = addresses.iter().map(|mac| MacAddress(*mac)).collect();
                 Status::SUCCESS
             }
+            oid::GEN_RECEIVE_SCALE_PARAMETERS => self.scaling.set(value),
             // What is said beside each frame counts, whatever is switched on or off here.
             oid::OFFLOAD_PARAMETERS if value.len() >= 4 => Status::SUCCESS,
             oid::GEN_CURRENT_LOOKAHEAD | oid::OFFLOAD_PARAMETERS => Status::INVALID_LENGTH,

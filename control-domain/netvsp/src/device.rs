@@ -3,7 +3,7 @@
 use crate::network::{Arrived, Network};
 use crate::nic::{Effect, Gpadls, Nic, Outgoing, Packet};
 use guest_buffer::Buffer;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use uuid::{Uuid, uuid};
 use vmbus::packet::TransferRange;
 use vmbus::{Channel, Device, Doorbell, GpadlId, Offer, PacketKind, Refused, RingError};
@@ -17,8 +17,8 @@ pub struct NetworkDevice<N> {
     instance: Uuid,
     nic: Nic,
     network: N,
-    /// What found no room in the ring.
-    waiting: VecDeque<Outgoing>,
+    /// What is to be sent, for each open channel.
+    waiting: BTreeMap<u16, VecDeque<Outgoing>>,
     /// A frame for which the guest had no room.
     held: Option<Arrived>,
     doorbell: Option<Doorbell>,
@@ -40,7 +40,7 @@ impl<N: Network> NetworkDevice<N> {
             instance,
             nic,
             network,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             held: None,
             doorbell: None,
         }
@@ -48,7 +48,10 @@ impl<N: Network> NetworkDevice<N> {
 
     /// Sends what waits. `false`: the ring is full.
     fn send(&mut self, channel: &mut Channel<'_>) -> Result<bool, RingError> {
-        while let Some(outgoing) = self.waiting.front() {
+        let Some(waiting) = self.waiting.get_mut(&channel.subchannel()) else {
+            return Ok(true);
+        };
+        while let Some(outgoing) = waiting.front() {
             let sent = match outgoing {
                 Outgoing::Completion {
                     transaction_id,
@@ -77,19 +80,25 @@ impl<N: Network> NetworkDevice<N> {
             if !sent {
                 return Ok(false);
             }
-            self.waiting.pop_front();
+            waiting.pop_front();
         }
         Ok(true)
     }
 
-    fn serve(&mut self, packet: &vmbus::Packet, channel: &Channel<'_>) {
+    fn serve(&mut self, packet: &vmbus::Packet, channel: &mut Channel<'_>) {
+        let subchannel = channel.subchannel();
         if packet.kind == PacketKind::Completion {
-            self.nic.completed(packet.transaction);
+            let freed = self.nic.completed(packet.transaction);
+            // Frames are fetched for the first channel, which was served before.
+            if freed && subchannel != 0 && self.held.is_some() {
+                self.come_again();
+            }
             return;
         }
         let packet = Packet {
             transaction_id: packet.transaction,
             wants_completion: packet.wants_completion,
+            primary: subchannel == 0,
             payload: &packet.data,
             buffer: Buffer::of_ranges(&packet.ranges),
         };
@@ -98,9 +107,26 @@ impl<N: Network> NetworkDevice<N> {
             .receive(packet, channel.memory(), &Described(channel));
         for effect in effects {
             match effect {
-                Effect::Send(outgoing) => self.waiting.push_back(outgoing),
+                Effect::Send(outgoing) => self.put(subchannel, outgoing),
                 Effect::Transmit(frame) => self.network.transmit(frame),
+                Effect::OfferSubchannels(count) => channel.offer_subchannels(count),
             }
+        }
+    }
+
+    /// Has a packet wait for its channel; the first one takes what is for channels that are not open.
+    fn put(&mut self, subchannel: u16, outgoing: Outgoing) {
+        let at = if self.waiting.contains_key(&subchannel) {
+            subchannel
+        } else {
+            0
+        };
+        self.waiting.entry(at).or_default().push_back(outgoing);
+    }
+
+    fn come_again(&self) {
+        if let Some(doorbell) = &self.doorbell {
+            doorbell.ring();
         }
     }
 
@@ -114,7 +140,9 @@ impl<N: Network> NetworkDevice<N> {
                 .deliver(&frame.bytes, frame.vlan, frame.verified, channel.memory());
         match delivered {
             Ok(outgoing) => {
-                self.waiting.extend(outgoing);
+                if let Some(outgoing) = outgoing {
+                    self.put(self.nic.channel(&frame.bytes), outgoing);
+                }
                 true
             }
             // Frames that never fit are dropped, else nothing would come after them.
@@ -138,19 +166,28 @@ impl<N: Network> Device for NetworkDevice<N> {
     }
 
     fn open(&mut self, channel: &mut Channel<'_>) -> Result<(), Refused> {
-        match channel.subchannel() {
-            0 => {
-                self.close(0);
-                Ok(())
-            }
-            _ => Err(Refused("no subchannels were offered".into())),
+        let subchannel = channel.subchannel();
+        if subchannel == 0 {
+            self.close(0);
         }
+        self.waiting.insert(subchannel, VecDeque::new());
+        Ok(())
     }
 
-    fn close(&mut self, _: u16) {
-        self.nic.reset();
-        self.waiting.clear();
-        self.held = None;
+    fn close(&mut self, subchannel: u16) {
+        let rest = self.waiting.remove(&subchannel);
+        if subchannel == 0 {
+            self.nic.reset();
+            self.held = None;
+            self.waiting.values_mut().for_each(VecDeque::clear);
+            return;
+        }
+        // Frames lie in the guest's buffer already: it gives the pieces back when it sees them.
+        let frames = rest.into_iter().flatten();
+        for frame in frames.filter(|one| matches!(one, Outgoing::TransferPages { .. })) {
+            self.put(0, frame);
+        }
+        self.come_again();
     }
 
     fn on_ring(&mut self, channel: &mut Channel<'_>) -> Result<(), RingError> {
@@ -158,19 +195,18 @@ impl<N: Network> Device for NetworkDevice<N> {
             if !self.send(channel)? {
                 return Ok(());
             }
-            let fetched = self.fetch(channel);
+            let fetched = channel.subchannel() == 0 && self.fetch(channel);
             let packet = channel.receive()?;
             if let Some(packet) = &packet {
                 self.serve(packet, channel);
             }
-            if packet.is_none() && !fetched && self.waiting.is_empty() {
+            let own = self.waiting.get(&channel.subchannel());
+            if packet.is_none() && !fetched && own.is_none_or(VecDeque::is_empty) {
                 return Ok(());
             }
         }
         // There may be more.
-        if let Some(doorbell) = &self.doorbell {
-            doorbell.ring();
-        }
+        self.come_again();
         Ok(())
     }
 }

@@ -10,10 +10,11 @@
 //! session.rs  the handshake and the two buffers     control.rs    RNDIS control messages
 //! transmit.rs RNDIS packets into frames             adapter.rs    what the card says of itself (OIDs)
 //! receive.rs  frames into RNDIS packets             offload.rs    what is said beside a frame
+//! scaling.rs  which channel a frame goes to
 //! device.rs   a card on the bus                     network.rs    where frames go to and come from
 //! ```
 //!
-//! What is absent: threads, sockets; SR-IOV; subchannels (none are granted); changing of the
+//! What is absent: threads, sockets; SR-IOV; changing of the
 //! card's address by the guest; computing checksums, which is the business of whoever takes the frames;
 //! a panic on anything that a guest says.
 //!
@@ -28,6 +29,7 @@ mod network;
 mod nic;
 mod offload;
 mod receive;
+mod scaling;
 mod session;
 mod transmit;
 pub mod wire;

@@ -8,7 +8,7 @@ use crate::session::{SECTION_LENGTH, Session};
 use crate::transmit;
 use crate::wire::nvsp::{
     CONTROL, DATA, MessageType, NO_SECTION, NdisConfig, RECEIVE_BUFFER_ID, ReceiveBufferComplete,
-    RndisPacket, SendBuffer, Status, message,
+    RndisPacket, SendBuffer, Status, Subchannels, message,
 };
 use crate::wire::{self, Version};
 use guest_buffer::{Buffer, Memory};
@@ -25,6 +25,8 @@ pub struct Packet<'a> {
     pub transaction_id: u64,
     /// Whether the guest wants one.
     pub wants_completion: bool,
+    /// Whether it came on the first channel; the others carry nothing but frames.
+    pub primary: bool,
     /// What follows the ring's own header and the ranges.
     pub payload: &'a [u8],
     /// The ranges of a GPA-direct packet.
@@ -69,6 +71,8 @@ pub enum Effect {
     Send(Outgoing),
     /// Send a frame to the network.
     Transmit(Frame),
+    /// Offer the guest subchannels up to this number.
+    OfferSubchannels(u16),
 }
 
 /// A card.
@@ -139,6 +143,9 @@ impl Nic {
         let kind: U32 = wire::at(packet.payload, 0)?;
         let kind = MessageType(kind.get());
         let body = &packet.payload[4..];
+        if !packet.primary && kind != MessageType::SEND_RNDIS_PACKET {
+            return Some((kind, words(&[Status::Fail as u32])));
+        }
         match kind {
             MessageType::INIT => {
                 let chosen = self.session.init(wire::at(body, 0)?);
@@ -185,7 +192,7 @@ impl Nic {
             }
             MessageType::SEND_RNDIS_PACKET => {
                 let given = wire::at(body, 0)?;
-                let status = match self.rndis(given, &packet.buffer, memory, effects) {
+                let status = match self.rndis(given, packet, memory, effects) {
                     Some(()) => Status::Success,
                     None => Status::InvalidRndisPacket,
                 };
@@ -194,14 +201,32 @@ impl Nic {
                     words(&[status as u32]),
                 ))
             }
-            // No subchannels are granted.
-            MessageType::SUBCHANNEL => Some((kind, words(&[Status::Fail as u32, 0]))),
+            MessageType::SUBCHANNEL => Some((kind, self.subchannels(wire::at(body, 0)?, effects))),
             MessageType::OID_QUERY_EX => Some((
                 MessageType::OID_QUERY_EX_COMPLETE,
                 words(&[Status::Fail as u32, 0, 0]),
             )),
             _ => Some(done()),
         }
+    }
+
+    /// As many as the guest wants and there are; the first channel is none of them.
+    fn subchannels(&self, wanted: Subchannels, effects: &mut Vec<Effect>) -> Vec<u8> {
+        let most = self.adapter.config.channels.saturating_sub(1);
+        let allowed = self.session.version >= Some(Version::V5)
+            && wanted.operation.get() == Subchannels::ALLOCATE;
+        let count = wanted.count.get().min(most.into());
+        if !allowed || count == 0 {
+            return words(&[Status::Fail as u32, 0]);
+        }
+        effects.push(Effect::OfferSubchannels(count as u16));
+        words(&[Status::Success as u32, count])
+    }
+
+    /// The channel that a frame is for, if it is open.
+    pub fn channel(&self, frame: &[u8]) -> u16 {
+        let channels = u32::from(self.adapter.config.channels.max(1));
+        (self.adapter.scaling.entry(frame) % channels) as u16
     }
 
     fn described<G: Gpadls + ?Sized>(&self, given: SendBuffer, gpadls: &G) -> Option<Buffer> {
@@ -243,19 +268,19 @@ impl Nic {
     fn rndis<M: Memory + ?Sized>(
         &mut self,
         given: RndisPacket,
-        buffer: &Buffer,
+        packet: &Packet<'_>,
         memory: &M,
         effects: &mut Vec<Effect>,
     ) -> Option<()> {
         self.session.version?;
-        let bytes = self.session.message(&given, buffer, memory)?;
+        let bytes = self.session.message(&given, &packet.buffer, memory)?;
         match given.channel_type.get() {
             DATA => {
                 let frames = transmit::frames(&bytes).ok()?;
                 self.adapter.sent = self.adapter.sent.wrapping_add(frames.len() as u32);
                 effects.extend(frames.into_iter().map(Effect::Transmit));
             }
-            CONTROL => {
+            CONTROL if packet.primary => {
                 if let Some(reply) = control::control(&mut self.adapter, &bytes) {
                     // A guest without room for the answer asks again.
                     let sent = self.put(&reply, CONTROL, memory);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 use vmbus::Endpoint;
+use vmbus::message::{OfferBody, kind};
 use vmbus_testing::{DriverChannel, ModelGuest, Received};
 
 const IN_BAND: u16 = 6;
@@ -93,7 +94,11 @@ impl Driver {
     }
 
     fn received(&self) -> Option<Received> {
-        Some(self.channel.receive(self.guest.now().memory)?.0)
+        self.received_on(&self.channel)
+    }
+
+    fn received_on(&self, channel: &DriverChannel) -> Option<Received> {
+        Some(channel.receive(self.guest.now().memory)?.0)
     }
 
     fn completion(&self) -> Received {
@@ -104,7 +109,11 @@ impl Driver {
 
     /// A message in the receive buffer, completed at once.
     fn message(&self) -> Vec<u8> {
-        let received = self.received().expect("a message");
+        self.message_on(&self.channel)
+    }
+
+    fn message_on(&self, channel: &DriverChannel) -> Vec<u8> {
+        let received = self.received_on(channel).expect("a message");
         assert_eq!((received.kind, received.flags), (TRANSFER_PAGES, 1));
         let [set, ranges, length, offset] = [0, 1, 2, 3].map(|at| word(&received.header, at));
         assert_eq!((set, ranges), (0xcafe, 1));
@@ -118,8 +127,41 @@ impl Driver {
         let bytes = bytes.collect();
         let done =
             DriverChannel::packet(COMPLETION, 0, received.transaction, &[], &words(&[108, 1]));
-        self.guest.send(&self.channel, &done);
+        self.guest.send(channel, &done);
         bytes
+    }
+
+    /// Asks for as many subchannels as there are, opens them and has frames spread over them.
+    fn spread(&self) -> Vec<DriverChannel> {
+        self.send(IN_BAND, &[], &words(&[133, 1, 9]));
+        let answer = self.completion().data;
+        assert_eq!((word(&answer, 1), word(&answer, 2)), (1, 3));
+        let offers: Vec<OfferBody> = (0..3).map(|_| self.guest.expect(kind::OFFER)).collect();
+        // A table of four entries and a key whose windows are told apart by the last byte of a source address.
+        let header = [0x28_0189, 0, 0x101, 16, 40, 40, 56, 0, 0, 0];
+        let mut set = words(&[5, 28 + 96, 2, 0x1_0204, 96, 20, 0]);
+        set.extend(words(&header));
+        set.extend(words(&[0, 1, 2, 3]));
+        let mut key = [0; 40];
+        key[7] = 6;
+        set.extend(key);
+        self.rndis(1, &set);
+        let done = self.message();
+        assert_eq!((word(&done, 0), word(&done, 3)), (0x8000_0005, 0));
+        offers.iter().map(|sub| self.guest.open(sub, 4)).collect()
+    }
+
+    /// A frame over IPv4 from an address that ends with this.
+    fn arrive(&self, from: u8) {
+        let mut bytes = frame(MAC, 60);
+        bytes[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+        bytes[20..24].copy_from_slice(&[0, 0, 64, 17]);
+        bytes[26..34].copy_from_slice(&[10, 0, 0, from, 10, 0, 0, 9]);
+        self.wire.coming.lock().expect("lock").push_back(Arrived {
+            bytes,
+            ..Arrived::default()
+        });
+        self.endpoint.doorbell().ring();
     }
 }
 
@@ -170,4 +212,50 @@ fn a_closed_channel_leaves_nothing_behind() {
     );
     driver.send(IN_BAND, &[], &words(&[1, 2, 2]));
     assert_eq!(word(&driver.completion().data, 3), 1);
+}
+
+#[test]
+fn frames_are_spread_over_subchannels() {
+    let driver = Driver::new();
+    let subchannels = driver.spread();
+    for from in 0..8 {
+        driver.arrive(from);
+        driver.guest.serve(&driver.endpoint);
+        let channels = [&driver.channel].into_iter().chain(&subchannels);
+        let came: Vec<bool> = channels
+            .map(|channel| driver.received_on(channel).is_some())
+            .collect();
+        let mut expected = [false; 4];
+        // The address's last bit chooses both bits of the entry, the one before it the lower one.
+        let (last, before) = (from & 1, from >> 1 & 1);
+        expected[usize::from(last * 3 ^ before)] = true;
+        assert_eq!(came, expected, "{from}");
+    }
+    // What the guest sends on them goes out, and nothing but frames.
+    let sub = &subchannels[2];
+    let refused = DriverChannel::packet(IN_BAND, 1, 0x66, &[], &words(&[101, 1, 0xcafe]));
+    driver.guest.send(sub, &refused);
+    driver.guest.serve(&driver.endpoint);
+    let answer = driver.received_on(sub).expect("a completion");
+    assert_eq!(word(&answer.data, 1), 2);
+}
+
+#[test]
+fn frames_for_a_subchannel_that_closes_come_on_the_first_channel() {
+    let driver = Driver::new();
+    let subchannels = driver.spread();
+    let on_subchannel = |from| {
+        driver.arrive(from);
+        driver.guest.serve(&driver.endpoint);
+        let at = subchannels
+            .iter()
+            .position(|sub| driver.received_on(sub).is_some());
+        at.map(|at| (from, at))
+    };
+    let (from, at) = (0..8).find_map(on_subchannel).expect("one on a subchannel");
+    while driver.received().is_some() {}
+    driver.guest.close(&subchannels[at]);
+    driver.arrive(from);
+    driver.guest.serve(&driver.endpoint);
+    driver.message();
 }

@@ -47,11 +47,16 @@ fn buffers_need_memory_and_a_version() {
 }
 
 #[test]
-fn subchannels_are_not_granted() {
+fn what_asks_for_subchannels_wrongly_gets_none() {
     let mut bench = Bench::ready();
-    let answer = bench.ask(&words(&[133, 1, 4]));
-    assert_eq!(
-        (word(&answer, 0), word(&answer, 1), word(&answer, 2)),
-        (133, 2, 0)
-    );
+    for (operation, count) in [(1, 0), (0, 2), (2, 2)] {
+        let answer = bench.ask(&words(&[133, operation, count]));
+        assert_eq!(
+            (word(&answer, 0), word(&answer, 1), word(&answer, 2)),
+            (133, 2, 0)
+        );
+    }
+    let mut old = Bench::new();
+    old.shake_hands(0x4_0000);
+    assert_eq!(word(&old.ask(&words(&[133, 1, 2])), 1), 2);
 }

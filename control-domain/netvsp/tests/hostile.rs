@@ -50,6 +50,7 @@ fn no_packet_panics() {
                     answered += 1;
                     bench.take(&outgoing);
                 }
+                Effect::OfferSubchannels(count) => assert!(count < 4),
                 Effect::Send(Outgoing::Completion { payload, .. }) => assert!(payload.len() >= 28),
             }
         }

@@ -15,6 +15,8 @@ const MTU: u32 = 1500;
 const LINK_SPEED: u64 = 10_000_000_000;
 /// The most bytes of a large send: a frame of 64 KiB with its headers and room for a tag.
 const LARGE_SEND: u32 = 62780;
+/// Linux takes no more.
+const MOST_CHANNELS: usize = 64;
 /// Addresses of Hyper-V's adapters begin with these bytes, which are Microsoft's.
 const MAC_PREFIX: [u8; 3] = [0x00, 0x15, 0x5d];
 
@@ -59,11 +61,11 @@ impl NetworkAdapter {
     }
 
     /// The adapter, plugged into its switch. Without the switch the machine runs, as on Hyper-V, with the
-    /// cable unplugged.
+    /// cable unplugged. Frames for the guest are spread over its processors.
     ///
     /// # Errors
     /// That the kernel has no tap devices.
-    pub fn device(&self, machine: &str) -> Result<Box<dyn Device>, String> {
+    pub fn device(&self, machine: &str, processors: usize) -> Result<Box<dyn Device>, String> {
         let tap = Tap::open("guest%d").map_err(|error| format!("network adapter: {error}"))?;
         let plugged = link::index(&bridge_name(&self.switch))
             .and_then(|bridge| link::plug_in(link::index(tap.name())?, bridge, machine));
@@ -82,6 +84,7 @@ impl NetworkAdapter {
             name: "Network Adapter".into(),
             checksums: true,
             large_send: LARGE_SEND,
+            channels: processors.min(MOST_CHANNELS) as u16,
         };
         let port = Port { vlan: self.vlan };
         Ok(Box::new(NetworkDevice::new(

@@ -120,7 +120,7 @@ fn run_until_off(
         devices.extend(disks_on_vmbus(&file, memory, &media));
         devices.extend(scsi_devices);
         for adapter in file.network_adapters()? {
-            match adapter.device(&file.name) {
+            match adapter.device(&file.name, file.processors) {
                 Ok(device) => devices.push(device),
                 Err(error) => eprintln!("entente-vmm: {error}; the machine goes without"),
             }

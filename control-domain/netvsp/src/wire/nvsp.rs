@@ -110,6 +110,21 @@ pub struct ReceiveBufferComplete {
     pub end_offset: U32,
 }
 
+/// SUBCHANNEL.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Subchannels {
+    /// [`Subchannels::ALLOCATE`].
+    pub operation: U32,
+    /// How many the guest wants.
+    pub count: U32,
+}
+
+impl Subchannels {
+    /// The one operation that there is.
+    pub const ALLOCATE: u32 = 1;
+}
+
 /// SEND_RNDIS_PACKET, both ways.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -47,6 +47,7 @@ pub fn config() -> Config {
         name: "net".into(),
         checksums: true,
         large_send: 0x1_0000,
+        channels: 4,
     }
 }
 
@@ -95,6 +96,7 @@ impl Bench {
         let packet = Packet {
             transaction_id: 5,
             wants_completion: true,
+            primary: true,
             payload,
             buffer,
         };
