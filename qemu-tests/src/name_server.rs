@@ -1,8 +1,9 @@
 //! Who knows names in the network behind a PC's card. QEMU's own network asks the host for them, and no row
 //! can rely on what a host says.
 //!
-//! QEMU sends each Ethernet frame of that network here as one datagram. Questions for an IPv4 address are
-//! answered, whomever they are for; all other frames are passed over. Source: RFC 1035 §4, RFC 768, RFC 791.
+//! It stands in the wire: QEMU sends each Ethernet frame of its network `names`, which the card is in, here as
+//! one datagram, and gets it back in its network `beyond`. Questions for names are answered and go no further.
+//! Source: RFC 1035 §4, RFC 768, RFC 791.
 
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Names and their addresses.
 pub type Names = BTreeMap<String, Ipv4Addr>;
@@ -26,57 +28,100 @@ const ADDRESS_WANTED: [u8; 4] = [0, 1, 0, 1];
 const ANSWER: [u8; 2] = [0x81, 0x80];
 const LIFETIME_SECONDS: u32 = 60;
 
-/// Answers until it is dropped.
+/// How soon its threads see that it was dropped.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Answers, and passes on what is no question, until it is dropped.
 pub(crate) struct NameServer {
-    socket: Arc<UdpSocket>,
+    near: Arc<Side>,
+    far: Arc<Side>,
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Where the wire was cut.
+struct Side {
+    socket: UdpSocket,
+    /// Of QEMU's end.
+    port: u16,
 }
 
 impl NameServer {
     pub fn start(names: Names) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-        let socket = Arc::new(socket);
+        let [near, far] = [Side::new()?, Side::new()?].map(Arc::new);
         let over = Arc::new(AtomicBool::new(false));
-        let (own_socket, own_over) = (socket.clone(), over.clone());
-        let thread = std::thread::spawn(move || {
-            let mut frame = [0; 2048];
-            while !own_over.load(SeqCst) {
-                let Ok((length, from)) = own_socket.recv_from(&mut frame) else {
-                    continue;
-                };
-                if let Some(answer) = answer(&frame[..length], &names) {
-                    // One that is lost is asked for again.
-                    let _ = own_socket.send_to(&answer, from);
-                }
-            }
-        });
+        let [away, home] = [0, 1].map(|_| (near.clone(), far.clone(), over.clone()));
+        let threads = vec![
+            std::thread::spawn(move || {
+                let (near, far, over) = away;
+                near.each_frame(&over, |frame| match answer(frame, &names) {
+                    Some(answer) => near.send(&answer),
+                    None => far.send(frame),
+                });
+            }),
+            std::thread::spawn(move || {
+                let (near, far, over) = home;
+                far.each_frame(&over, |frame| near.send(frame));
+            }),
+        ];
         Ok(Self {
-            socket,
+            near,
+            far,
             over,
-            thread: Some(thread),
+            threads,
         })
     }
 
-    /// The network of QEMU that leads here.
-    pub fn netdev(&self, id: &str) -> Result<String> {
-        let port = self.socket.local_addr()?.port();
-        Ok(format!(
-            "dgram,id={id},local.type=inet,local.host=127.0.0.1,local.port=0,\
-             remote.type=inet,remote.host=127.0.0.1,remote.port={port}"
-        ))
+    /// What QEMU is told of its two networks.
+    pub fn netdevs(&self) -> Result<[String; 2]> {
+        Ok([self.near.netdev("names")?, self.far.netdev("beyond")?])
     }
 }
 
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
-        let own = self.socket.local_addr();
-        let woken = own.and_then(|own| self.socket.send_to(&[], own));
-        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
+        for thread in self.threads.drain(..) {
             // It has nothing to say.
             let _ = thread.join();
         }
+    }
+}
+
+impl Side {
+    fn new() -> Result<Self> {
+        let any = (Ipv4Addr::LOCALHOST, 0);
+        let bound = || UdpSocket::bind(any).context("no port is free");
+        let socket = bound()?;
+        socket.set_read_timeout(Some(TICK))?;
+        // Free until QEMU takes it.
+        let port = bound()?.local_addr()?.port();
+        socket.connect((Ipv4Addr::LOCALHOST, port))?;
+        Ok(Self { socket, port })
+    }
+
+    fn netdev(&self, id: &str) -> Result<String> {
+        Ok(format!(
+            "dgram,id={id},local.type=inet,local.host=127.0.0.1,local.port={},\
+             remote.type=inet,remote.host=127.0.0.1,remote.port={}",
+            self.port,
+            self.socket.local_addr()?.port()
+        ))
+    }
+
+    fn each_frame(&self, over: &AtomicBool, then: impl Fn(&[u8])) {
+        let mut frame = [0; 1 << 16];
+        while !over.load(SeqCst) {
+            // None for a while, or nobody at the other end: neither ends the wire.
+            if let Ok(length) = self.socket.recv(&mut frame) {
+                then(&frame[..length]);
+            }
+        }
+    }
+
+    /// What is lost is sent again by those who miss it.
+    fn send(&self, frame: &[u8]) {
+        let _ = self.socket.send(frame);
     }
 }
 
@@ -194,14 +239,24 @@ mod tests {
     }
 
     #[test]
-    fn it_answers_on_its_port_and_ends() {
+    fn it_answers_questions_and_passes_other_frames_on() {
         let server = NameServer::start(names()).unwrap();
-        let qemu = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let [near, far] = [&server.near, &server.far].map(|side| {
+            let qemu = UdpSocket::bind((Ipv4Addr::LOCALHOST, side.port)).unwrap();
+            qemu.connect(side.socket.local_addr().unwrap()).unwrap();
+            qemu
+        });
+        let came = |at: &UdpSocket| {
+            let mut frame = [0; 2048];
+            let length = at.recv(&mut frame).unwrap();
+            frame[..length].to_vec()
+        };
         let frame = question(b"\x03far\x07example", 1);
-        qemu.send_to(&frame, server.socket.local_addr().unwrap())
-            .unwrap();
-        let mut told = [0; 2048];
-        let length = qemu.recv(&mut told).unwrap();
-        assert_eq!(Some(told[..length].to_vec()), answer(&frame, &names()));
+        near.send(&frame).unwrap();
+        assert_eq!(Some(came(&near)), answer(&frame, &names()));
+        near.send(b"out").unwrap();
+        assert_eq!(came(&far), b"out");
+        far.send(b"back").unwrap();
+        assert_eq!(came(&near), b"back");
     }
 }

@@ -80,7 +80,7 @@ pub struct Row {
     /// Further arguments for the emulator.
     #[serde(default)]
     pub arguments: Vec<String>,
-    /// Names that are known in QEMU's network `names`, with their IPv4 addresses.
+    /// Names that are known in QEMU's network `names`, with their IPv4 addresses; behind it is `beyond`.
     #[serde(default)]
     pub names: Names,
     /// Lines that must appear, in this order.
@@ -179,7 +179,18 @@ impl Row {
     }
 
     fn in_pc(&self, pc: &FurtherPc) -> Self {
+        let same = pc.emulator == self.emulator;
+        let mut expect = self.expect.clone();
+        expect.retain(|awaited| awaited.only.is_none_or(|only| only == pc.emulator));
         Self {
+            expect,
+            // They are one emulator's.
+            arguments: if same {
+                self.arguments.clone()
+            } else {
+                Vec::new()
+            },
+
             name: format!("{}-{}-{}", self.name, pc.emulator, pc.cpu),
             set: pc.set,
             emulator: pc.emulator,
@@ -290,7 +301,7 @@ mod tests {
     #[test]
     fn a_further_pc_makes_a_further_row() {
         let row: Row = serde_yaml::from_str(
-            "{proves: it, set: test, expect: [{line: up}], cpu_seconds: 10,
+            "{proves: it, set: test, expect: [{line: far, only: qemu}, {line: up}], arguments: [-x], cpu_seconds: 10,
               also: [{set: matrix, emulator: bochs, cpu: intel, cpu_seconds: 50},
                      {set: matrix, emulator: bochs, processors: 1, memory_mib: 1024, append: [a], cpu_seconds: 9}]}",
         )
@@ -301,6 +312,9 @@ mod tests {
         assert_eq!((row.memory_mib(), further.memory_mib()), (2048, 768));
         assert_eq!(further.limits().cpu.as_secs(), 200);
         assert_eq!(further.processors, 2);
+        // What is QEMU's alone is left out.
+        assert_eq!((row.expect.len(), further.expect.len()), (2, 1));
+        assert!(further.arguments.is_empty());
         let other = row.in_pc(&row.also[1]);
         assert_eq!((other.processors, other.memory_mib()), (1, 1024));
         assert_eq!((further.append.len(), other.append.len()), (0, 1));

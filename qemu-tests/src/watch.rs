@@ -1,7 +1,7 @@
 //! Runs an emulator, stamps the lines it prints and waits for those that are expected.
 
 use crate::cpu_time;
-use crate::emulator::{Emulator, Running, take_turn};
+use crate::emulator::{Emulator, EmulatorName, Running, take_turn};
 use crate::serial::Lines;
 use anyhow::{Context as _, Result, bail, ensure};
 use regex::Regex;
@@ -33,6 +33,9 @@ pub struct Expectation {
     /// What to type on the serial line whenever it has appeared.
     #[serde(default)]
     pub send: Option<String>,
+    /// The emulator that it is for, if it is not for all of a row's: a network behind the PC's card is QEMU's.
+    #[serde(default)]
+    pub only: Option<EmulatorName>,
 }
 
 /// What one run looks for.

@@ -168,6 +168,7 @@ fn awaited(until: &str) -> Result<Expectation> {
         different: 0,
         stage: Some(until.to_owned()),
         send: None,
+        only: None,
     })
 }
 

@@ -30,7 +30,7 @@ pub struct Qemu {
     pub kernel: Option<Kernel>,
     /// Further arguments for the emulator.
     pub arguments: Vec<String>,
-    /// Who is known in QEMU's network `names`; that is there if somebody is.
+    /// Who is known in QEMU's network `names`; that is there, and `beyond` behind it, if somebody is.
     pub names: Names,
 }
 
@@ -56,7 +56,9 @@ impl Qemu {
             false => Some(NameServer::start(self.names.clone())?),
         };
         if let Some(names) = &names {
-            line.extend(["-netdev".into(), names.netdev("names")?.into()]);
+            for netdev in names.netdevs()? {
+                line.extend(["-netdev".into(), netdev.into()]);
+            }
         }
         let process = process(line)
             .stdin_file(keyboard)

@@ -301,6 +301,7 @@ impl<'a> Bench<'a> {
                 different: 0,
                 stage: None,
                 send: None,
+                only: None,
             }],
             forbid: vec![Regex::new("payload: .*FAILED|entente: CRASH|Kernel panic")?],
             until_off: false,

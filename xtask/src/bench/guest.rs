@@ -194,6 +194,7 @@ fn typed(line: &str, text: String) -> Result<Expectation> {
         different: 0,
         stage: None,
         send: Some(text),
+        only: None,
     })
 }
 
