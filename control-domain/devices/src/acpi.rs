@@ -5,6 +5,7 @@
 //! Source: ACPI 6.4 §5.2; Windows ACPI Emulated Devices Table (WAET) 1.0.
 
 mod dsdt;
+mod generation_id;
 mod resources;
 
 use crate::acpi_pm::{ACPI_DISABLE, ACPI_ENABLE, GPE_OFFSET};
@@ -46,6 +47,8 @@ pub struct Machine {
     pub processor_count: u32,
     /// First address behind low memory, where the PCI window begins.
     pub low_memory_end: u64,
+    /// The generation identifier, as its bytes lie in a Windows GUID structure.
+    pub generation_id: [u8; 16],
 }
 
 /// The tables, and the script that connects them.
@@ -54,6 +57,7 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
     // The FACS wants 64 bytes; it is first, so the file does.
     loader.allocate(TABLES, 64, Zone::High);
     loader.allocate(RSDP, 16, Zone::BiosSegment);
+    loader.allocate(generation_id::FILE, generation_id::ALIGNMENT, Zone::High);
 
     let mut tables = Tables { bytes: Vec::new() };
     let facs = tables.append(&FACS::new());
@@ -65,8 +69,12 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
     tables.checksum(&mut loader, fadt);
     let madt = tables.append_table(&madt(machine));
     let waet = tables.append_table(&waet());
+    let ssdt = tables.append_table(&generation_id::ssdt());
+    let pointer = ssdt + generation_id::POINTER;
+    loader.add_pointer(TABLES, pointer, 4, generation_id::FILE);
+    tables.checksum(&mut loader, ssdt);
 
-    let listed = [fadt, madt, waet];
+    let listed = [fadt, madt, waet, ssdt];
     let rsdt = tables.append_root(&mut loader, *b"RSDT", &listed, 4);
     let xsdt = tables.append_root(&mut loader, *b"XSDT", &listed, 8);
 
@@ -79,6 +87,10 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         (TABLES.to_string(), tables.bytes),
         (RSDP.to_string(), rsdp(rsdt, xsdt)),
         (LOADER.to_string(), loader.into_bytes()),
+        (
+            generation_id::FILE.to_string(),
+            generation_id::file(machine.generation_id),
+        ),
     ])
 }
 

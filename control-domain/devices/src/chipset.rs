@@ -39,6 +39,8 @@ pub struct Config {
     pub utc_seconds: u64,
     /// The machine's GUID, as its bytes lie in a Windows GUID structure.
     pub guid: [u8; 16],
+    /// What changes when the machine goes on from another point of its life, likewise.
+    pub generation_id: [u8; 16],
     /// The VGA BIOS: SeaVGABIOS's "stdvga" build.
     pub vga_bios: Vec<u8>,
     /// The memory of the video adapter.
@@ -102,6 +104,7 @@ impl Chipset {
             config.processor_count,
             memory_size,
             config.guid,
+            config.generation_id,
         );
         let processors = (config.processor_count as u16).to_le_bytes();
         fw_cfg.set_item(fw_cfg::ITEM_PROCESSORS, &processors);
@@ -313,10 +316,12 @@ fn firmware_files(
     processor_count: u32,
     memory_size: MemorySize,
     guid: [u8; 16],
+    generation_id: [u8; 16],
 ) -> FwCfg {
     let mut files = acpi::files(acpi::Machine {
         processor_count,
         low_memory_end: memory_size.low,
+        generation_id,
     });
     files.extend(smbios::files(smbios::Machine {
         processor_count,

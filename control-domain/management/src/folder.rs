@@ -52,15 +52,10 @@ impl Folder {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(&self.0).map_err(fail)?;
-        if UnixStream::connect(&socket).is_ok() {
-            return Err(format!("machine {machine} is running already"));
-        }
-        // What a vmm left that was killed.
-        let is_socket = socket.symlink_metadata().map(|m| m.file_type().is_socket());
-        if is_socket.unwrap_or(false) {
-            std::fs::remove_file(&socket).map_err(fail)?;
-        }
-        UnixListener::bind(&socket).map_err(fail)
+        listen_at(&socket).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => format!("machine {machine} is running already"),
+            _ => fail(error),
+        })
     }
 
     /// Names of the machines that have a socket, sorted. Some may have been killed.
@@ -71,6 +66,18 @@ impl Folder {
         names.sort();
         names
     }
+}
+
+/// Listens at a path, in place of a process that was killed and left its socket.
+///
+/// # Errors
+/// `AddrInUse` if another process listens there, or something else lies there.
+pub fn listen_at(socket: &Path) -> io::Result<UnixListener> {
+    let is_socket = socket.symlink_metadata().map(|m| m.file_type().is_socket());
+    if is_socket.unwrap_or(false) && UnixStream::connect(socket).is_err() {
+        std::fs::remove_file(socket)?;
+    }
+    UnixListener::bind(socket)
 }
 
 /// Whether a machine can be called so.

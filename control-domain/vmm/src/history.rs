@@ -1,6 +1,7 @@
 //! What came, for readers who come at any time: the newest of it is kept, and who waits is woken.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A history. Clones are the same one.
@@ -73,9 +74,21 @@ impl<T: Clone> History<T> {
         self.0.bell.notify_all();
     }
 
+    /// The reader that looks at `gone` reads no more.
+    pub fn leave(&self, gone: &AtomicBool) {
+        let _kept = self.lock();
+        gone.store(true, Relaxed);
+        self.0.bell.notify_all();
+    }
+
     /// All items from number `next` on, which then is the number of the next one; what is not kept any
     /// more is passed over. Waits until there is one. Nothing: it is over.
     pub fn read(&self, next: &mut u64) -> Option<Vec<T>> {
+        self.read_unless(next, &AtomicBool::new(false))
+    }
+
+    /// As [`History::read`], and nothing too as soon as `gone` is set, which [`History::leave`] does.
+    pub fn read_unless(&self, next: &mut u64, gone: &AtomicBool) -> Option<Vec<T>> {
         let mut kept = self.lock();
         loop {
             let end = kept.before + kept.items.len() as u64;
@@ -84,7 +97,7 @@ impl<T: Clone> History<T> {
                 *next = end;
                 return Some(kept.items.range(skip..).cloned().collect());
             }
-            if kept.over {
+            if kept.over || gone.load(Relaxed) {
                 return None;
             }
             kept.waiting += 1;
@@ -114,6 +127,16 @@ mod tests {
         assert_eq!(history.read(&mut second), Some(vec![5, 6]));
         history.end();
         assert_eq!(history.read(&mut next), None);
+    }
+
+    #[test]
+    fn who_leaves_is_woken() {
+        let history = History::<u8>::keeping(1);
+        let (reader, gone) = (history.clone(), Arc::new(AtomicBool::new(false)));
+        let theirs = gone.clone();
+        let thread = std::thread::spawn(move || reader.read_unless(&mut 0, &theirs));
+        history.leave(&gone);
+        assert_eq!(thread.join().ok(), Some(None));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! docs/machine-file.md has all of it.
 
 use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
+use crate::running::SERIAL_PORTS;
 use hypervisor_abi::MAX_PROCESSORS;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -35,6 +36,9 @@ pub struct MachineFile {
     pub name: String,
     /// The machine's identity; derived from its name if it is not given.
     pub guid: Option<Uuid>,
+    /// What changes when a copy of the machine is made or an old state of it is brought back; derived from its
+    /// identity if it is not given.
+    pub generation_id: Option<Uuid>,
     /// 1; later 2.
     pub generation: u32,
     /// Number of processors, 1 to 64.
@@ -56,6 +60,9 @@ pub struct MachineFile {
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
     /// machine's folder.
     pub floppy: Option<PathBuf>,
+    /// Serial ports that are sockets.
+    #[serde(default)]
+    pub serial_ports: Vec<SerialPortEntry>,
     /// What the person's terminal is connected to.
     #[serde(default)]
     pub console: Console,
@@ -115,6 +122,16 @@ pub struct NetworkAdapterEntry {
     pub mac: Option<String>,
     /// The VLAN that it is in (access mode), 1 to 4094.
     pub vlan: Option<u16>,
+}
+
+/// A serial port at which programs listen.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct SerialPortEntry {
+    /// 1 is COM1, 2 is COM2.
+    pub port: usize,
+    /// The Unix socket that the vmm listens on; relative to the machine's folder.
+    pub socket: PathBuf,
 }
 
 /// What the person's terminal is connected to.
@@ -198,6 +215,12 @@ impl MachineFile {
             .unwrap_or_else(|| Uuid::new_v5(&NAMESPACE, self.name.as_bytes()))
     }
 
+    /// The generation identifier.
+    pub fn generation_id(&self) -> Uuid {
+        self.generation_id
+            .unwrap_or_else(|| Uuid::new_v5(&self.guid(), b"generation"))
+    }
+
     /// The network adapters, complete.
     ///
     /// # Errors
@@ -216,6 +239,21 @@ impl MachineFile {
             true => Ok(adapters),
             false => Err("two network adapters have the same MAC address".into()),
         }
+    }
+
+    fn check_serial_ports(&self) -> Result<(), String> {
+        let mut taken = BTreeSet::new();
+        for SerialPortEntry { port, .. } in &self.serial_ports {
+            if !(1..=SERIAL_PORTS).contains(port) {
+                return Err(format!(
+                    "serial_ports: port 1 to {SERIAL_PORTS}, not {port}"
+                ));
+            }
+            if !taken.insert(port) {
+                return Err(format!("serial_ports: two sockets for COM{port}"));
+            }
+        }
+        Ok(())
     }
 
     /// Places of all drives.
@@ -249,6 +287,7 @@ impl MachineFile {
             ));
         }
         self.network_adapters()?;
+        self.check_serial_ports()?;
         if self.scsi_controllers > MOST_SCSI_CONTROLLERS {
             return Err(format!(
                 "scsi_controllers: 0 to {MOST_SCSI_CONTROLLERS}, not {}",
@@ -330,6 +369,16 @@ mod tests {
                 "0 to 63",
             ),
             ("ide, location: 0", "scsi, location: 0", "0 such"),
+            (
+                "disks:",
+                "serial_ports: [{port: 3, socket: s}]\ndisks:",
+                "1 to 2",
+            ),
+            (
+                "disks:",
+                "serial_ports: [{port: 1, socket: s}, {port: 1, socket: t}]\ndisks:",
+                "two sockets for COM1",
+            ),
             ("disks:", "scsi_controllers: 5\ndisks:", "0 to 4"),
         ] {
             let error = MachineFile::parse(&GOOD.replace(from, to)).unwrap_err();

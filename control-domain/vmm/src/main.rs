@@ -46,6 +46,7 @@ mod running;
 mod screen;
 mod scsi_controller;
 mod scsi_media;
+mod serial_port;
 mod storage;
 mod terminal;
 mod test_board;

@@ -11,6 +11,7 @@ use crate::media::{self, Media};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
 use crate::running::Running;
+use crate::serial_port;
 use crate::storage;
 use crate::terminal;
 use crate::video::PoolVideoMemory;
@@ -77,6 +78,10 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     let memory = memory::open(&granules, &plan)?;
     let running = Running::new(options.folder.clone(), file.clone());
     let listener = control::listen(&running)?;
+    let serial_ports = file.serial_ports.iter();
+    let serial_ports: Vec<_> = serial_ports
+        .map(|entry| serial_port::listen(&running, entry))
+        .collect::<Result<_, _>>()?;
     attach_signals(&running).map_err(|e| format!("can't handle signals: {e}"))?;
     let _terminal = options.serial.then(RawTerminal::enter);
     let shown = terminal::attach(&running, options.serial.then_some(file.console));
@@ -89,6 +94,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     if let Some(shown) = shown {
         let _ = shown.join();
     }
+    drop(serial_ports);
     drop(listener);
     outcome
 }
@@ -220,6 +226,7 @@ fn chipset(
         bios_bytes: firmware.bios.len() as u64,
         utc_seconds,
         guid: file.guid().to_bytes_le(),
+        generation_id: file.generation_id().to_bytes_le(),
         vga_bios: firmware.video.clone(),
         video_memory: Box::new(PoolVideoMemory {
             memory: memory.clone(),

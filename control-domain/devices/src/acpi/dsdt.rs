@@ -118,7 +118,7 @@ fn interrupt_routing() -> PackageBuilder {
 }
 
 /// Bytes that are AML already.
-struct Raw(Vec<u8>);
+pub struct Raw(pub Vec<u8>);
 
 impl Aml for Raw {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {

@@ -4,11 +4,20 @@ use std::process::Command;
 
 const BASE: u64 = 0x7fff_0000;
 
+type ByName = BTreeMap<String, Vec<u8>>;
+
 /// The tables as an operating system sees them, by signature.
-fn placed() -> (BTreeMap<String, Vec<u8>>, Vec<u8>) {
+fn placed() -> (ByName, Vec<u8>) {
+    let (tables, rsdp, _) = placed_with_id();
+    (tables, rsdp)
+}
+
+/// And where the generation identifier's file is.
+fn placed_with_id() -> (ByName, Vec<u8>, (u64, Vec<u8>)) {
     let files = files(Machine {
         processor_count: 2,
         low_memory_end: 0x4000_0000,
+        generation_id: *b"0123456789abcdef",
     });
     let placed = interpreter::run(&files[LOADER], &files, BASE);
     let (base, memory) = &placed[TABLES];
@@ -40,7 +49,7 @@ fn placed() -> (BTreeMap<String, Vec<u8>>, Vec<u8>) {
     found.insert("DSDT".into(), dsdt);
     found.insert("XSDT".into(), xsdt);
     found.insert("RSDT".into(), rsdt);
-    (found, rsdp)
+    (found, rsdp, placed[generation_id::FILE].clone())
 }
 
 fn sum(bytes: &[u8]) -> u8 {
@@ -52,7 +61,10 @@ fn loader_connects_the_tables_and_every_checksum_holds() {
     let (tables, rsdp) = placed();
     assert_eq!((sum(&rsdp[..20]), sum(&rsdp)), (0, 0));
     let names: Vec<_> = tables.keys().map(String::as_str).collect();
-    assert_eq!(names, ["APIC", "DSDT", "FACP", "RSDT", "WAET", "XSDT"]);
+    assert_eq!(
+        names,
+        ["APIC", "DSDT", "FACP", "RSDT", "SSDT", "WAET", "XSDT"]
+    );
     for (name, table) in tables {
         assert_eq!(sum(&table), 0, "{name}");
     }
@@ -83,6 +95,19 @@ fn fields_lie_where_the_specification_says() {
     let madt = &tables["APIC"];
     assert_eq!(madt[44..52], [0, 8, 0, 0, 1, 0, 0, 0]);
     assert_eq!(madt[60..72], [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_generation_identifier_is_where_its_device_says() {
+    let (tables, _, (base, file)) = placed_with_id();
+    let ssdt = &tables["SSDT"];
+    // Name (VGIA, Package (2) { low, 0 })
+    assert_eq!(ssdt[36..45], [8, b'V', b'G', b'I', b'A', 0x12, 8, 2, 0x0c]);
+    let low = u32::from_le_bytes(ssdt[45..49].try_into().expect("four"));
+    assert_eq!(ssdt[49], 0);
+    let offset = (u64::from(low) - base) as usize;
+    assert_eq!((base % 4096, offset % 8), (0, 0));
+    assert_eq!(file[offset..offset + 16], *b"0123456789abcdef");
 }
 
 /// Intel's compiler takes every table apart and the DSDT together again, without a complaint.

@@ -15,6 +15,7 @@ impl Bench {
             bios_bytes: 256 << 10,
             utc_seconds: 951_827_696,
             guid: [7; 16],
+            generation_id: [8; 16],
             vga_bios: vec![0x55, 0xaa],
             video_memory: Box::new(vec![0; 16 << 20]),
             serial: [None, None],
