@@ -54,6 +54,13 @@ pub enum What {
         /// Its file.
         path: String,
     },
+    /// A disk has another size.
+    DiskResized {
+        /// Where.
+        place: String,
+        /// The new one.
+        size_bytes: u64,
+    },
     /// A disk was detached.
     DiskRemoved {
         /// Where.
@@ -99,6 +106,9 @@ impl fmt::Display for What {
             }
             Self::DiskHasRoom { disk } => write!(f, "{disk}: the guest goes on"),
             Self::DiskAdded { place, path } => write!(f, "{place}: disk {path} added"),
+            Self::DiskResized { place, size_bytes } => {
+                write!(f, "{place}: {size_bytes} bytes now")
+            }
             Self::DiskRemoved { place } => write!(f, "{place}: removed"),
             Self::DiscChanged { place, path } => match path {
                 Some(path) => write!(f, "{place}: disc {path} inserted"),

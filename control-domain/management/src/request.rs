@@ -36,6 +36,13 @@ pub enum Request {
         /// Its file; a path that does not begin with / is in the machine's folder.
         path: PathBuf,
     },
+    /// Gives a disk at a SCSI controller another size, while the guest runs.
+    ResizeDisk {
+        /// Where.
+        place: Place,
+        /// Its new size.
+        size_bytes: u64,
+    },
     /// Detaches a disk or a DVD drive from a SCSI controller.
     RemoveDisk {
         /// Where.

@@ -105,6 +105,9 @@ fn carry_out(running: &Running, request: Request) -> Result<Value, String> {
         Request::Show => Ok(inspect::tree(running)),
         Request::Stop { turn_off } => stop(running, turn_off),
         Request::AddDisk { place, path } => drives::add_disk(running, place, path),
+        Request::ResizeDisk { place, size_bytes } => {
+            drives::resize_disk(running, place, size_bytes)
+        }
         Request::RemoveDisk { place } => drives::remove(running, place),
         Request::InsertDisc { place, path } => drives::change_disc(running, place, path),
         Request::Console { .. } | Request::Events | Request::Screenshot => {

@@ -40,10 +40,7 @@ impl MachineDisk {
     /// One sentence with the file's name.
     pub fn open(folder: &Path, path: &Path, format: DiskFormat) -> Result<(Self, String), String> {
         let options = OpenOptions {
-            format: match format {
-                DiskFormat::Detect => None,
-                DiskFormat::Raw => Some(Format::Raw),
-            },
+            format: format.named(),
             ..OpenOptions::writable()
         };
         Self::open_with(folder, path, &options)

@@ -16,6 +16,7 @@
 
 use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
 use crate::running::SERIAL_PORTS;
+use disks::Format;
 use hypervisor_abi::MAX_PROCESSORS;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -189,6 +190,16 @@ pub enum DiskFormat {
     Detect,
     /// As the disk's bytes.
     Raw,
+}
+
+impl DiskFormat {
+    /// The format, if the content is not to say it.
+    pub fn named(self) -> Option<Format> {
+        match self {
+            Self::Detect => None,
+            Self::Raw => Some(Format::Raw),
+        }
+    }
 }
 
 impl MachineFile {

@@ -100,6 +100,33 @@ impl ScsiController {
         removed.ok_or_else(|| format!("{place}: there is nothing"))
     }
 
+    /// Gives a disk another size: what is under way ends, `resize` changes the file, `reopen` opens it. Whatever
+    /// fails, the guest has its disk back if it can be opened.
+    ///
+    /// # Errors
+    /// Why it has the old size, or is gone.
+    pub fn resize<T>(
+        &self,
+        location: usize,
+        resize: impl FnOnce() -> Result<T, String>,
+        reopen: impl FnOnce() -> Result<MachineDisk, String>,
+    ) -> Result<(), String> {
+        let (place, number) = self.place(location)?;
+        let resized = self.backplane.with_unit(number, |unit, media| {
+            let Unit::Disk(disk) = unit else {
+                return Err(format!("{place}: a DVD drive has no size of its own"));
+            };
+            media.settle_unit(number)?;
+            media.remove(number);
+            let resized = resize();
+            let open = reopen()?;
+            disk.resize(open.size() / u64::from(disk.config().block_size));
+            media.insert(number, open);
+            resized.map(drop)
+        });
+        resized.unwrap_or_else(|| Err(format!("{place}: there is nothing")))
+    }
+
     /// Puts another disc into a drive, or takes out the one that is there.
     ///
     /// # Errors
@@ -148,5 +175,44 @@ impl ScsiController {
             "requests_under_way": under_way,
             "units": units.into_iter().collect::<Map<_, _>>(),
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::machine_file::DiskFormat;
+    use disks::ResizeOptions;
+
+    #[test]
+    fn a_disk_gets_another_size_and_stays_when_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.img");
+        std::fs::write(&path, vec![7; 64 << 10]).unwrap();
+        let open = || {
+            let opened = MachineDisk::open(folder.path(), "disk.img".as_ref(), DiskFormat::Raw);
+            opened.map(|(disk, _)| disk)
+        };
+        let resize = |bytes: u64| {
+            let options = ResizeOptions {
+                format: DiskFormat::Raw.named(),
+                ..ResizeOptions::default()
+            };
+            disks::resize(&path, bytes, &options, &mut |_, _| {}).map_err(|e| e.to_string())
+        };
+        let memory = Arc::new(GuestMemory::anonymous(1 << 20).unwrap());
+        let (controller, _device) = ScsiController::new(0, Uuid::nil(), memory, 0);
+        controller.add_disk(3, open().unwrap()).unwrap();
+        // The controller has the file: nobody else may change it.
+        assert!(resize(128 << 10).unwrap_err().contains("disk.img"));
+        controller.resize(3, || resize(128 << 10), open).unwrap();
+        let size = || controller.inspect()["units"]["3"]["size_bytes"].as_u64();
+        assert_eq!(size(), Some(128 << 10));
+        let error = controller.resize(3, || resize(1 << 10), open).unwrap_err();
+        assert!(error.contains("behind the new end"), "{error}");
+        assert_eq!(size(), Some(128 << 10));
+        let error = controller.resize(4, || resize(1 << 10), open).unwrap_err();
+        assert!(error.contains("location 4"), "{error}");
     }
 }

@@ -48,6 +48,24 @@ impl ScsiMedia {
         }
     }
 
+    /// Waits for what is under way at a unit.
+    ///
+    /// # Errors
+    /// Something there waits for room on the host.
+    pub fn settle_unit(&mut self, unit: u8) -> Result<(), String> {
+        let Some(queue) = self.by_unit.get_mut(&unit) else {
+            return Ok(());
+        };
+        queue.settle();
+        match queue.under_way() {
+            0 => Ok(()),
+            _ => Err(format!(
+                "{}: a request waits for room on the host; make room first",
+                queue.disk().name()
+            )),
+        }
+    }
+
     /// The medium of a unit.
     pub fn disk(&self, unit: u8) -> Option<&MachineDisk> {
         self.by_unit.get(&unit).map(QueuedDisk::disk)

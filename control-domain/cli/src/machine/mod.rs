@@ -8,6 +8,7 @@ mod list;
 mod new;
 mod place;
 mod remove_disk;
+mod resize_disk;
 mod run;
 mod screenshot;
 mod show;
@@ -28,6 +29,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::Command(&screenshot::SCREENSHOT),
     Entry::Command(&events::EVENTS),
     Entry::Command(&add_disk::ADD_DISK),
+    Entry::Command(&resize_disk::RESIZE_DISK),
     Entry::Command(&remove_disk::REMOVE_DISK),
     Entry::Command(&disc::INSERT_DISC),
     Entry::Command(&disc::EJECT_DISC),

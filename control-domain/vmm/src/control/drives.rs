@@ -5,6 +5,7 @@ use crate::machine_file::{Controller, DiskEntry, DiskFormat, SCSI_LOCATIONS};
 use crate::running::{Hardware, Running};
 use crate::scsi_controller::ScsiController;
 use devices::Disc;
+use disks::ResizeOptions;
 use management::{Place, What};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -65,6 +66,39 @@ pub fn add_disk(running: &Running, place: Option<Place>, path: PathBuf) -> Resul
         path: shown,
     });
     Ok(json!({"place": place, "disk": about}))
+}
+
+/// Its file is closed meanwhile; the guest's requests wait.
+pub fn resize_disk(running: &Running, place: Place, size_bytes: u64) -> Result<Value, String> {
+    let hardware = running.hardware();
+    let (controller, location) = hardware.scsi(place)?;
+    let at = match place {
+        Place::Scsi { number, .. } => (Controller::Scsi, number, location),
+        Place::Ide { .. } => (Controller::Ide, 0, location),
+    };
+    let entry = hardware.file.disks.iter().find(|disk| disk.place() == at);
+    let entry = entry.ok_or_else(|| format!("{place}: there is no disk"))?;
+    let resize = || {
+        let options = ResizeOptions {
+            format: entry.format.named(),
+            ..ResizeOptions::default()
+        };
+        let path = running.folder().join(&entry.path);
+        disks::resize(&path, size_bytes, &options, &mut |_, _| {})
+            .map_err(|error| error.to_string())
+    };
+    let reopen = || {
+        running
+            .open_disk(&entry.path, entry.format)
+            .map(|(disk, _)| disk)
+    };
+    controller.resize(location, resize, reopen)?;
+    let shown = place.to_string();
+    running.events().tell(What::DiskResized {
+        place: shown,
+        size_bytes,
+    });
+    Ok(json!({"place": place, "size_bytes": size_bytes}))
 }
 
 pub fn remove(running: &Running, place: Place) -> Result<Value, String> {
