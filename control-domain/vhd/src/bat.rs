@@ -8,6 +8,10 @@ use std::ops::Range;
 /// Entry of a block that was never written.
 pub const UNUSED: u32 = u32::MAX;
 
+/// So much of a table is read at once.
+const CHUNK_BYTES: u64 = 64 << 10;
+const OVERLAP: &str = "overlaps what lies before it; copy what can be read into a new disk";
+
 /// The table of an open disk, and which entries the file does not have yet.
 #[derive(Debug)]
 pub struct Bat {
@@ -43,48 +47,55 @@ impl Bat {
                 ),
             ));
         }
-        let mut bytes = vec![0; length as usize];
-        storage.read(offset, &mut bytes)?;
-        let entries = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|entry| u32::from_be_bytes(*entry))
-            .collect();
+        let wrong = |block: usize, start: u64, what: &str| {
+            let at = offset + block as u64 * 4;
+            Err(invalid(at, format!("block {block} at {start:#x} {what}")))
+        };
+        // Each entry is judged when it is read: a table of nonsense is not worth its size in memory.
+        let mut entries = Vec::new();
+        let mut used = 0_u64;
+        let mut bytes = vec![0; length.min(CHUNK_BYTES) as usize];
+        while (entries.len() as u64) < count.into() {
+            let at = entries.len() as u64 * 4;
+            let chunk = &mut bytes[..(length - at).min(CHUNK_BYTES) as usize];
+            storage.read(offset + at, chunk)?;
+            for entry in chunk.as_chunks().0 {
+                let (block, entry) = (entries.len(), u32::from_be_bytes(*entry));
+                entries.push(entry);
+                if entry == UNUSED {
+                    continue;
+                }
+                let start = u64::from(entry) * SECTOR_SIZE;
+                let over =
+                    |range: &Range<u64>| start < range.end && start + block_bytes > range.start;
+                if reserved.iter().any(over) {
+                    return wrong(block, start, OVERLAP);
+                }
+                if start + block_bytes > end {
+                    return wrong(block, start, "ends behind the file; it was cut short");
+                }
+                used += 1;
+            }
+            if used.saturating_mul(block_bytes) > end {
+                return Err(invalid(
+                    offset,
+                    format!(
+                        "the table speaks of {used} blocks of {block_bytes} bytes and more, and the file has no room for them; it is damaged or was cut short"
+                    ),
+                ));
+            }
+        }
         let bat = Self {
             offset,
             entries,
             pending: BTreeSet::new(),
         };
-        // Before anything is sorted: a table of nonsense is not worth its size again in memory.
-        let used = bat.used() as u64;
-        if used.saturating_mul(block_bytes) > end {
-            return Err(invalid(
-                offset,
-                format!(
-                    "the table speaks of {used} blocks of {block_bytes} bytes, more than the file has room for; it is damaged or was cut short"
-                ),
-            ));
-        }
         let mut free = 0;
         for (start, block) in bat.places() {
-            let at = offset + block as u64 * 4;
-            let over = |range: &Range<u64>| start < range.end && start + block_bytes > range.start;
-            if start < free || reserved.iter().any(over) {
-                return Err(invalid(
-                    at,
-                    format!(
-                        "block {block} at {start:#x} overlaps what lies before it; copy what can be read into a new disk"
-                    ),
-                ));
+            if start < free {
+                return wrong(block, start, OVERLAP);
             }
             free = start + block_bytes;
-            if free > end {
-                return Err(invalid(
-                    at,
-                    format!("block {block} at {start:#x} ends behind the file; it was cut short"),
-                ));
-            }
         }
         Ok(bat)
     }
