@@ -172,3 +172,29 @@ fn compacting_makes_holes_of_zeros() {
         assert!(read == bytes, "{name}");
     }
 }
+
+#[test]
+fn growing_takes_no_room_for_zeros_that_are_there() {
+    let folder = Folder::new("holes-behind-the-end");
+    if !has_holes(&folder) {
+        return;
+    }
+    let path = folder.file("d.vhdx");
+    let new = NewDisk {
+        block_size_bytes: Some(32 << 20),
+        ..NewDisk::new(NewKind::VhdxDynamic, 1 << 20)
+    };
+    create(&path, &new).unwrap();
+    let mut disk = open(&path, &OpenOptions::writable()).unwrap().disk;
+    disk.write(0, &[7; 4096]).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    let before = room(&path);
+    let options = disks::ResizeOptions::default();
+    disks::resize(&path, 40 << 20, &options, &mut |_, _| ()).unwrap();
+    assert!(room(&path) - before < 2 << 20, "{}", room(&path));
+    let mut read = vec![1; 40 << 20];
+    let mut disk = open(&path, &OpenOptions::read_only()).unwrap().disk;
+    disk.read(0, &mut read).unwrap();
+    assert!(read[..4096] == [7; 4096] && read[4096..].iter().all(|byte| *byte == 0));
+}

@@ -4,7 +4,8 @@ use crate::bat::{BITMAP_SIZE, State};
 use crate::image::write_zeros;
 use crate::metadata::Metadata;
 use crate::{MIB, Vhdx};
-use disk::{Disk, DiskError, Place, Storage};
+use disk::{Checked, Disk, DiskError, Place, Storage};
+use std::ops::Range;
 
 impl<S: Storage> Vhdx<S> {
     /// Makes the disk larger, or smaller where what is cut off is zero. A cut on the way leaves the old
@@ -119,7 +120,7 @@ impl<S: Storage> Vhdx<S> {
         match entry.state {
             State::FullyPresent => {
                 let range = entry.offset + used..entry.offset + geometry.block_size;
-                write_zeros(&mut self.image.file, range)
+                zero_what_is_not(&mut self.image.file, range)
             }
             State::PartiallyPresent => {
                 let base = self.bitmap_of(block)?;
@@ -204,4 +205,21 @@ impl<S: Storage> Vhdx<S> {
         self.image.geometry.bat_offset = new.start;
         Ok(())
     }
+}
+
+/// Zeros a range of a file, but leaves alone what is zero already: a hole takes no room.
+fn zero_what_is_not<S: Storage>(file: &mut Checked<S>, range: Range<u64>) -> Result<(), DiskError> {
+    let there = file.length()?;
+    let mut data = vec![0; MIB as usize];
+    for at in range.clone().step_by(MIB as usize) {
+        let end = range.end.min(at + MIB);
+        let part = &mut data[..(end - at) as usize];
+        if end <= there {
+            file.read(at, part)?;
+        }
+        if end > there || part.iter().any(|byte| *byte != 0) {
+            write_zeros(file, at..end)?;
+        }
+    }
+    Ok(())
 }
