@@ -7,6 +7,7 @@
 use crate::context::Context;
 use crate::host;
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
@@ -141,10 +142,55 @@ fn count_lines(context: &Context, sources: &Path, target: &str, inputs: &[&PathB
         .arg(format!("-instr-profile={}", profile.display()))
         .arg(format!("-ignore-filename-regex={NOT_COUNTED}"))
         .args(["-show-region-summary=0", "-show-branch-summary=0"])
-        .status();
+        .output()
+        .context("the lines can't be listed")?;
     ensure!(
-        reported.context("the lines can't be listed")?.success(),
+        reported.status.success(),
         "{REPORT_TOOL} does not understand the compiler's profile"
     );
+    print!("{}", by_crate(&String::from_utf8_lossy(&reported.stdout)));
     Ok(())
+}
+
+/// Sums a report up: a line for each crate that was reached. Columns are the file, functions (all, missed, part), lines (all, missed, part).
+fn by_crate(report: &str) -> String {
+    let mut crates: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for line in report.lines() {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let &[file, _, _, _, lines, missed, _] = columns.as_slice() else {
+            continue;
+        };
+        let (Some((name, _)), Ok(lines), Ok(missed)) = (
+            file.split_once("/src/"),
+            lines.parse::<u64>(),
+            missed.parse::<u64>(),
+        ) else {
+            continue;
+        };
+        let of_crate = crates.entry(name).or_default();
+        *of_crate = (of_crate.0 + lines - missed.min(lines), of_crate.1 + lines);
+    }
+    let mut text = "lines reached\n".to_owned();
+    for (name, (reached, lines)) in crates.into_iter().filter(|(_, (reached, _))| *reached > 0) {
+        let part = reached * 100 / lines.max(1);
+        text += &format!("  {name:<40} {reached:>5} of {lines:>5}  {part:>3} %\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_crate;
+
+    #[test]
+    fn lines_are_summed_up_by_crate() {
+        let report = "Filename  Functions  Missed Functions  Executed  Lines  Missed Lines  Cover\n\
+            a/src/one.rs  4  4  0.00%  16  16  0.00%\na/src/sub/two.rs  2  1  50.00%  4  1  75.00%\n\
+            b/src/lib.rs  4  4  0.00%  16  16  0.00%\n---\nTOTAL  10  9  10.00%  36  33  8.00%\n";
+        let text = by_crate(report);
+        assert!(
+            text.contains("3 of    20   15 %") && !text.contains("  b"),
+            "{text}"
+        );
+    }
 }
