@@ -85,10 +85,9 @@ pub fn run(context: &Context, recipe: &Recipe, options: &Options) -> Result<()> 
     };
     append.extend(machine.map(|name| format!("entente.machine={name}")));
     let changes = Changes {
-        append,
         without_hypervisor: options.without_hypervisor,
         stub: options.stub.clone(),
-        ..Changes::default()
+        ..Changes::emulated(append)
     };
     let image = image::build(context, recipe, &changes)?;
     let boot = match options.without_hypervisor {

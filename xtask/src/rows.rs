@@ -51,10 +51,9 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     let usual = recipe::usual(row.emulator);
     let recipe = Recipe::read(&context.root, row.recipe.as_deref().unwrap_or(usual))?;
     let changes = Changes {
-        append: row.append.clone(),
         without_words: row.without_words.clone(),
         without_hypervisor: row.boot == Boot::WithoutHypervisor,
-        ..Changes::default()
+        ..Changes::emulated(row.append.clone())
     };
     let of_row = Context {
         out: folder.clone(),

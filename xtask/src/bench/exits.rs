@@ -197,25 +197,21 @@ impl<'a> Bench<'a> {
             ..context.clone()
         };
         create_folder(&of_bench.out)?;
-        let ours = Changes {
-            append: vec![
-                "quiet".to_owned(),
-                "entente.nodata entente.exit=poweroff entente.run=/bin/vmm,payload,\
+        let ours = Changes::emulated([
+            "quiet".to_owned(),
+            "entente.nodata entente.exit=poweroff entente.run=/bin/vmm,payload,\
                  /usr/share/entente/payload,--granule,/dev/dax0.0,--command,exits"
-                    .to_owned(),
-            ],
-            ..Changes::default()
-        };
+                .to_owned(),
+        ]);
         let peer = Changes {
-            append: vec![
+            without_hypervisor: true,
+            ..Changes::emulated([
                 "quiet".to_owned(),
                 "entente.nodata entente.exit=poweroff entente.run=/bin/qemu,-M,microvm,\
                  -accel,kvm,-cpu,host,-m,256,-nodefaults,-no-user-config,-display,none,\
                  -serial,stdio,-kernel,/usr/share/entente/payload,-append,exits"
                     .to_owned(),
-            ],
-            without_hypervisor: true,
-            ..Changes::default()
+            ])
         };
         let read = |name| Recipe::read(&context.root, name);
         Ok(Self {

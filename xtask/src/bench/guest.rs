@@ -125,9 +125,8 @@ fn marks_of(context: &Context, recipe: &str, words: &str, boot: Boot) -> Result<
     };
     let recipe = Recipe::read(&context.root, recipe)?;
     let changes = Changes {
-        append: vec![words.to_owned()],
         without_hypervisor: boot == Boot::WithoutHypervisor,
-        ..Changes::default()
+        ..Changes::emulated([words.to_owned()])
     };
     let image = image::build(context, &recipe, &changes)?;
     let path = image::machines_with(context, &recipe, &mut |machine| match boot {

@@ -61,6 +61,20 @@ pub struct Changes {
     pub stub: Option<PathBuf>,
 }
 
+/// The kernel counts ticks of the 8254 for a sixth of a second and panics where it sees none; an emulator that the host
+/// gives no time is such a PC.
+const EMULATED: &str = "no_timer_check";
+
+impl Changes {
+    /// Words for an image that only an emulator boots.
+    pub fn emulated(append: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            append: append.into_iter().chain([EMULATED.to_owned()]).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Builds the named recipe's image into `out/`.
 pub fn build(context: &Context, recipe: &Recipe, changes: &Changes) -> Result<Image> {
     let store = Store::open(context)?;
