@@ -79,6 +79,19 @@ impl Timer {
         self.expiry.map(|expiry| expiry.max(self.not_before))
     }
 
+    /// Sends the message that waits, if one does and its slot is free.
+    fn deliver(&mut self, index: usize, now: u64, synic: &mut Synic, apic: &mut LocalApic) {
+        let Some(expired) = self.waiting else { return };
+        let mut message: Message = [0; 32];
+        message[0] = TIMER_EXPIRED | TIMER_PAYLOAD_BYTES << 32;
+        message[2] = index as u64;
+        message[3] = expired;
+        message[4] = now;
+        if synic.try_deliver(self.source(), &message, apic) {
+            self.waiting = None;
+        }
+    }
+
     /// Moves to the next period, or stops.
     fn advance(&mut self, expired: u64, now: u64) {
         if self.config & PERIODIC == 0 {
@@ -94,7 +107,8 @@ impl Timer {
             0
         };
         self.expiry = Some(expired.saturating_add(self.count.saturating_mul(skipped + 1)));
-        self.not_before = now.saturating_add(self.count / 2);
+        // At least a unit, so that a poll leaves nothing that is due at once.
+        self.not_before = now.saturating_add((self.count / 2).max(1));
     }
 }
 
@@ -152,6 +166,8 @@ impl SyntheticTimers {
     pub fn poll(&mut self, now: u64, synic: &mut Synic, apic: &mut LocalApic) {
         let takes_messages = synic.takes_messages();
         for (index, timer) in self.0.iter_mut().enumerate() {
+            // First what waited: behind it the next expiry may be due already.
+            timer.deliver(index, now, synic, apic);
             if timer.due(takes_messages).is_some_and(|due| due <= now) {
                 let expired = timer.expiry.unwrap_or(now);
                 timer.advance(expired, now);
@@ -159,16 +175,7 @@ impl SyntheticTimers {
                     apic.accept((timer.config >> 4) as u8, false);
                 } else {
                     timer.waiting = Some(expired);
-                }
-            }
-            if let Some(expired) = timer.waiting {
-                let mut message: Message = [0; 32];
-                message[0] = TIMER_EXPIRED | TIMER_PAYLOAD_BYTES << 32;
-                message[2] = index as u64;
-                message[3] = expired;
-                message[4] = now;
-                if synic.try_deliver(timer.source(), &message, apic) {
-                    timer.waiting = None;
+                    timer.deliver(index, now, synic, apic);
                 }
             }
         }
@@ -284,6 +291,23 @@ mod tests {
         bench.write(COUNT, 5, 100);
         bench.write(CONFIG, DIRECT_60 | ENABLED, 100);
         assert_eq!(bench.at(100), Some(0x60));
+    }
+
+    #[test]
+    fn a_poll_leaves_nothing_that_is_due_at_once() {
+        let mut bench = Bench::with_synic();
+        bench.write(COUNT, 1000, 0);
+        bench.write(CONFIG, TO_SINT2 | PERIODIC | ENABLED, 0);
+        assert_eq!(bench.at(1000), Some(0x60));
+        // The second message waits for the first one's slot, and the third expiry for the second message.
+        bench.at(2000);
+        assert_eq!(bench.at(3500), None);
+        bench.take();
+        assert_eq!(bench.at(3600), Some(0x60));
+        assert!(bench.deadline().is_none_or(|deadline| deadline > 3600));
+        bench.take();
+        assert_eq!(bench.at(3700), Some(0x60));
+        assert!(bench.deadline().is_some_and(|deadline| deadline > 3700));
     }
 
     #[test]
