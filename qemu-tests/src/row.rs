@@ -190,7 +190,6 @@ impl Row {
             } else {
                 Vec::new()
             },
-
             name: format!("{}-{}-{}", self.name, pc.emulator, pc.cpu),
             set: pc.set,
             emulator: pc.emulator,

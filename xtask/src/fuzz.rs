@@ -72,7 +72,7 @@ pub fn run(context: &Context, target: &str, seconds: u32) -> Result<()> {
 fn build(sources: &Path, target: &str, folder: &Path, flags: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--target", TRIPLE])
+        .args(["build", "--locked", "--release", "--target", TRIPLE])
         .args(["--bin", target, "--target-dir"])
         .arg(folder)
         .current_dir(sources)

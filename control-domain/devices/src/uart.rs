@@ -44,19 +44,6 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// Its registers, for people.
-    pub fn inspect(&self) -> String {
-        format!(
-            "IER {:#04x} FCR {:#04x} LCR {:#04x} MCR {:#04x} divisor {} received {}",
-            self.interrupt_enable,
-            self.fifo_control,
-            self.line_control,
-            self.modem_control,
-            self.divisor,
-            self.received.len()
-        )
-    }
-
     /// A port that raises `irq` and sends to `sink`, or nowhere.
     pub fn new(irq: u8, sink: Option<Box<dyn ByteSink>>) -> Self {
         Uart {
@@ -73,6 +60,19 @@ impl Uart {
             modem_status: CONNECTED,
             scratch: 0,
         }
+    }
+
+    /// Its registers, for people.
+    pub fn inspect(&self) -> String {
+        format!(
+            "IER {:#04x} FCR {:#04x} LCR {:#04x} MCR {:#04x} divisor {} received {}",
+            self.interrupt_enable,
+            self.fifo_control,
+            self.line_control,
+            self.modem_control,
+            self.divisor,
+            self.received.len()
+        )
     }
 
     /// A reset of the machine.

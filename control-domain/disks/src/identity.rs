@@ -38,17 +38,14 @@ impl Identity {
             timestamp: vhd_seconds(SystemTime::now()).unwrap_or(0),
         })
     }
-}
 
-impl Identity {
     /// An identity as people write it, for a format: a GUID, which a VHD stores without the swaps of one.
     pub fn parse_id(text: &str, format: Format) -> Option<[u8; 16]> {
-        let swapped = vhdx::Guid::parse(text)?.0;
-        let [a, b, c, d, e, f, g, h, rest @ ..] = swapped;
-        let mut id = swapped;
+        let mut id = vhdx::Guid::parse(text)?.0;
         if format == Format::Vhd {
-            id[..8].copy_from_slice(&[d, c, b, a, f, e, h, g]);
-            id[8..].copy_from_slice(&rest);
+            for part in [0..4, 4..6, 6..8] {
+                id[part].reverse();
+            }
         }
         Some(id)
     }

@@ -23,16 +23,6 @@ impl Folder {
         Self(std::env::var_os(VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from))
     }
 
-    /// Another one.
-    pub fn at(path: PathBuf) -> Self {
-        Self(path)
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// The socket of a machine.
     ///
     /// # Errors
@@ -74,8 +64,11 @@ impl Folder {
 /// `AddrInUse` if another process listens there, or something else lies there.
 pub fn listen_at(socket: &Path) -> io::Result<UnixListener> {
     let is_socket = socket.symlink_metadata().map(|m| m.file_type().is_socket());
-    if is_socket.unwrap_or(false) && UnixStream::connect(socket).is_err() {
-        std::fs::remove_file(socket)?;
+    if is_socket.unwrap_or(false) {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if UnixStream::connect(socket).is_err_and(|error| refused(&error)) {
+            std::fs::remove_file(socket)?;
+        }
     }
     UnixListener::bind(socket)
 }
@@ -106,7 +99,7 @@ mod tests {
     #[test]
     fn a_machine_listens_once_and_again_after_a_kill() {
         let place = tempfile::tempdir().unwrap();
-        let folder = Folder::at(place.path().join("deep/er"));
+        let folder = Folder(place.path().join("deep/er"));
         assert!(folder.names().is_empty());
         let listener = folder.listen("first one").unwrap();
         let error = folder.listen("first one").unwrap_err();

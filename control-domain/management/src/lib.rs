@@ -22,6 +22,6 @@ pub use answer::Answer;
 pub use client::{Connection, Unanswered};
 pub use event::{Event, What};
 pub use folder::{Folder, check_name, listen_at};
-pub use line::{MOST_LINE_BYTES, read_line, write_line};
+pub use line::{read_line, write_line};
 pub use request::{Place, Request};
 pub use terminal::RawTerminal;

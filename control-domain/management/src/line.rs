@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, Read as _, Write};
 
 /// The longest line that is read.
-pub const MOST_LINE_BYTES: u64 = 16 << 20;
+const MOST_LINE_BYTES: u64 = 16 << 20;
 
 /// Writes a document as a line.
 ///

@@ -57,9 +57,7 @@ impl<M: Media> Backplane<M> {
         parts.ring();
         Some(result)
     }
-}
 
-impl<M: Media> Backplane<M> {
     /// Looks at every unit with its medium.
     pub fn inspect<R>(&self, look: impl Fn(&M, u8, &Unit) -> R) -> Vec<R> {
         let parts = self.parts();

@@ -1,6 +1,5 @@
 //! The machine as a tree of what is in it and how it is.
 
-use crate::machine_file::place_name;
 use crate::running::Running;
 use integration_services::heartbeat::Health;
 use serde_json::{Map, Value, json};
@@ -65,11 +64,11 @@ fn drives(file: &crate::machine_file::MachineFile) -> Value {
     let mut drives = Map::new();
     for disk in &file.disks {
         let about = json!({"kind": "disk", "path": disk.path});
-        drives.insert(place_name(disk.place()), about);
+        drives.insert(disk.place().to_string(), about);
     }
     for dvd in &file.dvds {
         let about = json!({"kind": "DVD drive", "disc": dvd.path});
-        drives.insert(place_name(dvd.place()), about);
+        drives.insert(dvd.place().to_string(), about);
     }
     drives.into()
 }

@@ -18,6 +18,7 @@ use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
 use crate::running::SERIAL_PORTS;
 use disks::Format;
 use hypervisor_abi::MAX_PROCESSORS;
+use management::Place;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -156,28 +157,26 @@ pub enum Controller {
     Scsi,
 }
 
-/// Where a drive is attached: controller, its number, the location there.
-pub type Place = (Controller, usize, usize);
+impl Controller {
+    fn place(self, number: usize, location: usize) -> Place {
+        match self {
+            Self::Ide => Place::Ide { location },
+            Self::Scsi => Place::Scsi { number, location },
+        }
+    }
+}
 
 impl DiskEntry {
     /// Where it is attached.
     pub fn place(&self) -> Place {
-        (self.controller, self.number, self.location)
+        self.controller.place(self.number, self.location)
     }
 }
 
 impl DvdEntry {
     /// Where it is attached.
     pub fn place(&self) -> Place {
-        (self.controller, self.number, self.location)
-    }
-}
-
-/// A place in words.
-pub fn place_name((controller, number, location): Place) -> String {
-    match controller {
-        Controller::Ide => format!("IDE location {location}"),
-        Controller::Scsi => format!("SCSI controller {number} location {location}"),
+        self.controller.place(self.number, self.location)
     }
 }
 
@@ -307,26 +306,20 @@ impl MachineFile {
         }
         let mut taken = BTreeSet::new();
         for place in self.drive_places() {
-            let (controller, number, location) = place;
-            let (controllers, locations) = match controller {
-                Controller::Ide => (1, IDE_LOCATIONS),
-                Controller::Scsi => (self.scsi_controllers, SCSI_LOCATIONS),
+            let (location, locations) = match place {
+                Place::Ide { location } => (location, IDE_LOCATIONS),
+                Place::Scsi { number, .. } if number >= self.scsi_controllers => {
+                    let there = self.scsi_controllers;
+                    return Err(format!("{place}: there are {there} such controllers"));
+                }
+                Place::Scsi { location, .. } => (location, SCSI_LOCATIONS),
             };
-            if number >= controllers {
-                return Err(format!(
-                    "{}: there are {controllers} such controllers",
-                    place_name(place)
-                ));
-            }
             if location >= locations {
-                return Err(format!(
-                    "{}: the controller has 0 to {}",
-                    place_name(place),
-                    locations - 1
-                ));
+                let last = locations - 1;
+                return Err(format!("{place}: the controller has 0 to {last}"));
             }
             if !taken.insert(place) {
-                return Err(format!("two drives at {}", place_name(place)));
+                return Err(format!("two drives at {place}"));
             }
         }
         Ok(())

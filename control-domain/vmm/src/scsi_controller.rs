@@ -2,11 +2,12 @@
 //! guest runs.
 
 use crate::disk::MachineDisk;
-use crate::machine_file::{Controller as Kind, SCSI_LOCATIONS, place_name};
+use crate::machine_file::SCSI_LOCATIONS;
 use crate::scsi_media::ScsiMedia;
 use crate::storage::{MOST_TRANSFER, disk_unit, dvd_unit};
 use disk::Disk;
 use guest_memory::GuestMemory;
+use management::Place;
 use scsi::Unit;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -45,7 +46,8 @@ impl ScsiController {
 
     /// The name of a place, and its number as the controller's units have it.
     fn place(&self, location: usize) -> Result<(String, u8), String> {
-        let name = place_name((Kind::Scsi, self.number, location));
+        let number = self.number;
+        let name = Place::Scsi { number, location }.to_string();
         match u8::try_from(location) {
             Ok(unit) if location < SCSI_LOCATIONS => Ok((name, unit)),
             _ => Err(format!("{name}: there is no such place")),

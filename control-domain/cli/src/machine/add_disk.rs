@@ -1,12 +1,12 @@
 //! `entente add-disk`: a disk for a running machine.
 
 use super::ask;
-use super::place::{LOCATION, NUMBER, place};
+use super::place::{LOCATION, NUMBER, answered_place, place};
 use crate::command::Command;
 use crate::failure::Failure;
 use crate::given::Given;
 use crate::report::Report;
-use management::{Place, Request};
+use management::Request;
 use std::path::{Path, PathBuf};
 
 /// `entente add-disk NAME FILE`
@@ -24,8 +24,7 @@ fn run(given: &Given) -> Result<Report, Failure> {
     let place = place(given)?;
     let path = absolute(given.path(1))?;
     let answer = ask(given.text(0)?, &Request::AddDisk { place, path })?.answer;
-    let place = serde_json::from_value::<Place>(answer["place"].clone());
-    let place = place.map_or_else(|_| String::new(), |place| place.to_string());
+    let place = answered_place(&answer);
     let disk = answer["disk"].as_str().unwrap_or_default();
     Ok(Report::new(format!("{place}: {disk}"), answer))
 }

@@ -2,12 +2,12 @@
 
 use super::add_disk::absolute;
 use super::ask;
-use super::place::{IDE, LOCATION, NUMBER, place};
+use super::place::{IDE, LOCATION, NUMBER, answered_place, place};
 use crate::command::Command;
 use crate::failure::Failure;
 use crate::given::Given;
 use crate::report::Report;
-use management::{Place, Request};
+use management::Request;
 use std::path::PathBuf;
 
 const NOTES: &str =
@@ -50,7 +50,6 @@ fn change(given: &Given, path: Option<PathBuf>) -> Result<Report, Failure> {
     };
     let place = place(given)?;
     let answer = ask(given.text(0)?, &Request::InsertDisc { place, path })?.answer;
-    let place = serde_json::from_value::<Place>(answer["place"].clone());
-    let place = place.map_or_else(|_| String::new(), |place| place.to_string());
+    let place = answered_place(&answer);
     Ok(Report::new(format!("{place}: disc {done}"), answer))
 }

@@ -4,6 +4,7 @@ use crate::command::Opt;
 use crate::failure::Failure;
 use crate::given::Given;
 use management::Place;
+use serde_json::Value;
 
 /// `--number N`
 pub const NUMBER: Opt = Opt::with("number", "N", "the SCSI controller, 0 if not given");
@@ -26,4 +27,10 @@ pub fn place(given: &Given) -> Result<Option<Place>, Failure> {
             Ok(Some(Place::Scsi { number, location }))
         }
     }
+}
+
+/// The place that an answer names, in words.
+pub fn answered_place(answer: &Value) -> String {
+    let place = serde_json::from_value::<Place>(answer["place"].clone());
+    place.map_or_else(|_| String::new(), |place| place.to_string())
 }

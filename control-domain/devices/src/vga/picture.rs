@@ -130,8 +130,13 @@ impl Vga {
         let mut rgb = Vec::with_capacity((mode.width * mode.height * 3) as usize);
         let mut line = vec![0; (mode.width * pixel_bytes) as usize];
         for row in 0..mode.height {
-            let pixel = (mode.y + row) * mode.pitch + mode.x;
-            self.memory.read(pixel * pixel_bytes, &mut line);
+            // Any offset can be programmed; what lies behind the memory is black.
+            let pixel = u64::from(mode.y + row) * u64::from(mode.pitch) + u64::from(mode.x);
+            let offset = pixel * u64::from(pixel_bytes);
+            match u32::try_from(offset) {
+                Ok(offset) => self.memory.read(offset, &mut line),
+                Err(_) => line.fill(0),
+            }
             for bytes in line.chunks_exact(pixel_bytes as usize) {
                 rgb.extend(self.linear_colour(mode.depth, bytes));
             }

@@ -203,6 +203,19 @@ fn large_mode_with_banks() {
 }
 
 #[test]
+fn a_picture_of_what_lies_behind_the_memory_is_black() {
+    let mut vga = Vga::new(Box::new(vec![0xff; 1 << 20]));
+    for (index, value) in [(3, 32), (1, 8), (2, 1), (4, 0xc1), (6, 0xfff8)] {
+        vbe(&mut vga, index, value);
+    }
+    assert_eq!(vga.picture().unwrap().rgb, [0xff; 24]);
+    for offset in [8, 9] {
+        vbe(&mut vga, offset, 0xffff);
+    }
+    assert_eq!(vga.picture().unwrap().rgb, [0; 24]);
+}
+
+#[test]
 fn capabilities_and_impossible_modes() {
     let mut vga = Vga::new(Box::new(vec![0; 1 << 20]));
     vbe(&mut vga, 4, 2);

@@ -29,18 +29,14 @@ impl Hardware {
         let taken = self.file.drive_places();
         (0..self.scsi.len())
             .flat_map(|number| (0..SCSI_LOCATIONS).map(move |location| (number, location)))
-            .find(|(number, location)| !taken.contains(&(Controller::Scsi, *number, *location)))
             .map(|(number, location)| Place::Scsi { number, location })
+            .find(|place| !taken.contains(place))
             .ok_or_else(|| "there is no free place at a SCSI controller".into())
     }
 
     fn first_dvd(&self) -> Result<Place, String> {
         let drive = self.file.dvds.first().ok_or("it has no DVD drive")?;
-        let (number, location) = (drive.number, drive.location);
-        Ok(match drive.controller {
-            Controller::Ide => Place::Ide { location },
-            Controller::Scsi => Place::Scsi { number, location },
-        })
+        Ok(drive.place())
     }
 }
 
@@ -72,11 +68,8 @@ pub fn add_disk(running: &Running, place: Option<Place>, path: PathBuf) -> Resul
 pub fn resize_disk(running: &Running, place: Place, size_bytes: u64) -> Result<Value, String> {
     let hardware = running.hardware();
     let (controller, location) = hardware.scsi(place)?;
-    let at = match place {
-        Place::Scsi { number, .. } => (Controller::Scsi, number, location),
-        Place::Ide { .. } => (Controller::Ide, 0, location),
-    };
-    let entry = hardware.file.disks.iter().find(|disk| disk.place() == at);
+    let mut disks = hardware.file.disks.iter();
+    let entry = disks.find(|disk| disk.place() == place);
     let entry = entry.ok_or_else(|| format!("{place}: there is no disk"))?;
     let resize = || {
         let options = ResizeOptions {
@@ -105,11 +98,8 @@ pub fn remove(running: &Running, place: Place) -> Result<Value, String> {
     let mut hardware = running.hardware();
     let (controller, location) = hardware.scsi(place)?;
     controller.remove(location)?;
-    if let Place::Scsi { number, .. } = place {
-        let at = (Controller::Scsi, number, location);
-        hardware.file.disks.retain(|disk| disk.place() != at);
-        hardware.file.dvds.retain(|dvd| dvd.place() != at);
-    }
+    hardware.file.disks.retain(|disk| disk.place() != place);
+    hardware.file.dvds.retain(|dvd| dvd.place() != place);
     let place = place.to_string();
     running.events().tell(What::DiskRemoved { place });
     Ok(Value::Null)
@@ -126,7 +116,7 @@ pub fn change_disc(
     let disc =
         disc.map(|path| MachineDisk::open_disc(running.folder(), path).map(|(disc, _)| disc));
     let disc = disc.transpose()?;
-    let at = match place {
+    match place {
         Place::Ide { location } => {
             let machine = running.machine().ok_or("it is just starting")?;
             let disc = disc.map(|disc| Box::new(disc) as Disc);
@@ -134,17 +124,15 @@ pub fn change_disc(
             if !there {
                 return Err(format!("{place}: there is no DVD drive"));
             }
-            (Controller::Ide, 0, location)
         }
-        Place::Scsi { number, .. } => {
+        Place::Scsi { .. } => {
             let (controller, location) = hardware.scsi(place)?;
             controller.change_disc(location, disc)?;
-            (Controller::Scsi, number, location)
         }
-    };
+    }
     let shown = path.as_ref().map(|path| path.display().to_string());
     for dvd in &mut hardware.file.dvds {
-        if dvd.place() == at {
+        if dvd.place() == place {
             dvd.path.clone_from(&path);
         }
     }

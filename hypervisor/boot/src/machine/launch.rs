@@ -55,7 +55,6 @@ pub fn prepare() -> Result<Prepared, BootError> {
         if !command_line::starts_without_hypervisor(command_line) {
             return Err(missing.into());
         }
-        tell(&missing);
         tell(&format_args!(
             "{missing}; the control domain starts alone, without machines"
         ));
