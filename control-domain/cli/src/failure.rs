@@ -1,5 +1,7 @@
 //! Why a command was not done.
 
+use crate::report::say;
+use serde_json::json;
 use std::process::ExitCode;
 
 /// Why a command was not done.
@@ -17,13 +19,17 @@ impl Failure {
         Self::Usage(what)
     }
 
-    /// Says it, and answers the exit code.
-    pub fn print(&self) -> ExitCode {
+    /// Says it, to a machine too if one asked, and answers the exit code.
+    pub fn print(&self, to_machine: bool) -> ExitCode {
         let (text, code) = match self {
             Self::Usage(text) => (text, 2),
             Self::Failed(text) => (text, 1),
         };
         eprintln!("error: {text}");
+        if to_machine {
+            // Nothing is left to say if this can't be written either.
+            let _ = say(&format!("{:#}", json!({ "error": text })));
+        }
         ExitCode::from(code)
     }
 }

@@ -36,9 +36,11 @@ const ENTENTE: Group = Group {
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
+    // What is typed may be too wrong to tell an option from an operand; the answer is then for both.
+    let to_machine = words.iter().any(|word| word == "--json");
     let outcome = command::run(&ENTENTE, words);
     match outcome {
         Ok(output) => output.print(),
-        Err(failure) => failure.print(),
+        Err(failure) => failure.print(to_machine),
     }
 }

@@ -37,6 +37,22 @@ fn help_is_everywhere() {
 }
 
 #[test]
+fn a_failure_is_told_to_machines_too() {
+    let folder = Folder::new();
+    for (line, code) in [
+        ("disk info --json no.vhd", 1),
+        ("disk info --json", 2),
+        ("disk inof --json", 2),
+    ] {
+        let said = folder.run(line);
+        assert_eq!(said.code, code, "{line}: {said:?}");
+        let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let error = answer["error"].as_str().unwrap();
+        assert_eq!(said.err, format!("error: {error}\n"), "{line}");
+    }
+}
+
+#[test]
 fn a_command_line_that_is_not_understood_is_a_line_and_code_2() {
     let folder = Folder::new();
     for (line, expected) in [
