@@ -1,4 +1,4 @@
-//! What a guest that means harm does to its processor: the body of the fuzz target `hypercall` in `fuzz/`, of which the
+//! What a guest that means harm does to its processor: the body of the fuzz target `processor` in `fuzz/`, of which the
 //! test here replays the corpus.
 //!
 //! Any bytes become steps: hypercalls, model-specific registers, the local APIC's page, CPUID, messages and events
@@ -28,7 +28,7 @@ static PAGES: [Page; 2] = [const { [const { AtomicU64::new(0) }; 512] }; 2];
 static IN_USE: Mutex<()> = Mutex::new(());
 
 /// Runs the steps that `input` holds on a processor with its local APIC on.
-pub fn hypercall(input: &[u8]) {
+pub fn processor(input: &[u8]) {
     let _in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
     for word in PAGES.iter().flatten() {
         word.store(0, Relaxed);

@@ -1,6 +1,6 @@
 //! Replays the corpus of the fuzz target.
 
 #[test]
-fn hypercall() {
-    disk_testing::replay("hypercall", processor_fuzz::hypercall);
+fn processor() {
+    disk_testing::replay("processor", processor_fuzz::processor);
 }
