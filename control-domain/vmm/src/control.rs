@@ -4,7 +4,6 @@ mod drives;
 mod follow;
 
 use crate::inspect;
-use crate::outcome::Outcome;
 use crate::running::Running;
 use management::{Answer, Folder, Request, read_line, write_line};
 use serde_json::{Value, json};
@@ -117,9 +116,11 @@ fn carry_out(running: &Running, request: Request) -> Result<Value, String> {
 }
 
 fn stop(running: &Running, turn_off: bool) -> Result<Value, String> {
-    let machine = running.machine().ok_or("it is just starting")?;
+    if running.machine().is_none() {
+        return Err("it is just starting".into());
+    }
     if turn_off {
-        machine.stop(Outcome::Failed("turned off".into()));
+        running.turn_off("turned off");
     } else if !running.ask_to_power_off() {
         return Err("the guest has no driver that shuts it down, and no system that watches the power button; \
             --turn-off ends it like a power cut"

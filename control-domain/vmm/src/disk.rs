@@ -11,6 +11,7 @@ use disk::{Access, Direct, Disk, DiskError, Extent, SECTOR_SIZE};
 use disks::{Format, OpenOptions};
 use management::What;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub struct MachineDisk {
     name: Arc<str>,
     identifier: Option<Uuid>,
     wait_for_room: Duration,
+    /// The machine is being turned off: nothing waits any more.
+    ending: Arc<AtomicBool>,
     events: Events,
 }
 
@@ -92,14 +95,16 @@ impl MachineDisk {
             name,
             identifier,
             wait_for_room: WAIT_FOR_ROOM,
+            ending: Arc::default(),
             events: Events::default(),
         }
     }
 
-    /// The same, which tells the machine's events when there is no room.
-    pub fn telling(self, events: &Events) -> Self {
+    /// The same, which tells the machine's events when there is no room, and waits for some until the machine is `ending`.
+    pub fn telling(self, events: &Events, ending: &Arc<AtomicBool>) -> Self {
         Self {
             events: events.clone(),
+            ending: ending.clone(),
             ..self
         }
     }
@@ -153,7 +158,7 @@ impl MachineDisk {
         loop {
             let result = request(self.lock().disk.as_mut());
             match result {
-                Err(error) if error.is_out_of_space() => {
+                Err(error) if error.is_out_of_space() && !self.ending.load(SeqCst) => {
                     if !waiting {
                         self.tell_out_of_room(&error);
                     }
@@ -298,5 +303,21 @@ mod tests {
         assert!(BlockBackend::write(&mut disk, 4, &[7; 512]).is_err());
         let Extent { length, .. } = disk.extent(0).unwrap();
         assert_eq!(length, 2048);
+    }
+
+    #[test]
+    fn a_write_without_room_ends_with_the_machine() {
+        let storage = Full(Arc::new(Mutex::new((vec![0; 512], u32::MAX))));
+        let raw = disk::Raw::open(storage.clone(), true).unwrap();
+        let mut disk = MachineDisk::new(Box::new(raw), "test".into(), None);
+        disk.wait_for_room = Duration::ZERO;
+        let ending = disk.ending.clone();
+        let writer = std::thread::spawn(move || BlockBackend::write(&mut disk, 0, &[7; 512]));
+        while storage.0.lock().unwrap().1 > u32::MAX - 3 {
+            std::thread::yield_now();
+        }
+        assert!(!writer.is_finished());
+        ending.store(true, SeqCst);
+        assert!(writer.join().unwrap().is_err());
     }
 }

@@ -257,13 +257,13 @@ fn attach_signals(running: &Running) -> std::io::Result<()> {
                 machine.iter().for_each(|machine| machine.report_exits());
                 continue;
             }
-            let Some(machine) = machine else {
+            if machine.is_none() {
                 std::process::exit(128 + signal);
-            };
+            }
             if running.ask_to_power_off() {
                 std::thread::sleep(TIME_TO_SHUT_DOWN);
             }
-            machine.stop(Outcome::Failed(format!("by signal {signal}")));
+            running.turn_off(&format!("by signal {signal}"));
         }
     });
     Ok(())

@@ -7,12 +7,14 @@ use crate::events::Events;
 use crate::keyboard::Key;
 use crate::machine::Machine;
 use crate::machine_file::{DiskFormat, MachineFile};
+use crate::outcome::Outcome;
 use crate::scsi_controller::ScsiController;
 use crate::vmbus_device::Services;
 use hypercall::Hypervisor;
 use integration_services::heartbeat::Health;
 use management::What;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -30,6 +32,8 @@ struct Shared {
     hardware: Mutex<Hardware>,
     services: Services,
     events: Events,
+    /// It is being turned off.
+    ending: Arc<AtomicBool>,
     serial: [SerialOutput; SERIAL_PORTS],
 }
 
@@ -59,6 +63,7 @@ impl Running {
             hardware: Mutex::new(Hardware { file, scsi }),
             services,
             events,
+            ending: Arc::default(),
             serial: [(); SERIAL_PORTS].map(|()| serial_output()),
         }))
     }
@@ -118,7 +123,7 @@ impl Running {
         format: DiskFormat,
     ) -> Result<(MachineDisk, String), String> {
         let (disk, words) = MachineDisk::open(self.folder(), path, format)?;
-        Ok((disk.telling(self.events()), words))
+        Ok((disk.telling(self.events(), &self.0.ending), words))
     }
 
     /// Asks the guest to end in good order: its driver, or the system that watches the power button.
@@ -132,6 +137,14 @@ impl Running {
             self.0.events.note(What::ShutdownAsked);
         }
         listens
+    }
+
+    /// Ends it as a power cut would; a request that waits for room on the host ends too.
+    pub fn turn_off(&self, how: &str) {
+        if let Some(machine) = self.machine() {
+            self.0.ending.store(true, SeqCst);
+            machine.stop(Outcome::Failed(how.into()));
+        }
     }
 
     /// Presses and releases a key, of the keyboard that the guest has a driver for.

@@ -3,7 +3,6 @@
 use crate::console;
 use crate::keyboard;
 use crate::machine_file::Console;
-use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::screen::TextScreen;
 use std::io::Write;
@@ -28,9 +27,7 @@ pub fn attach(running: &Running, console: Option<Console>) -> Option<JoinHandle<
         for_power.ask_to_power_off();
     };
     let escape = move || {
-        if let Some(machine) = for_escape.machine() {
-            machine.stop(Outcome::Failed("by Ctrl-]".into()));
-        }
+        for_escape.turn_off("by Ctrl-]");
     };
     match console {
         Console::Serial => {
