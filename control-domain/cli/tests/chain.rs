@@ -117,3 +117,33 @@ fn a_parent_that_moved_is_found_again_by_its_identity() {
         );
     }
 }
+
+/// Makes a locator of a VHD's header point behind the file, and the header whole again.
+fn tear_locator(folder: &Folder, name: &str, locator: usize) {
+    let mut bytes = folder.get(name);
+    let header = u64::from_be_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    let header = &mut bytes[header..][..1024];
+    // VHD specification, "Dynamic Disk Header Format" and "Parent Locator Entry".
+    header[576 + 24 * locator + 16..][..8].copy_from_slice(&(u64::MAX - 299).to_be_bytes());
+    header[36..40].fill(0);
+    let sum: u32 = header.iter().copied().map(u32::from).sum();
+    header[36..40].copy_from_slice(&(!sum).to_be_bytes());
+    folder.put(name, &bytes);
+}
+
+#[test]
+fn a_torn_locator_of_a_vhd_is_told_and_mended() {
+    let folder = Folder::new();
+    folder.done("disk create p.vhd 4M");
+    folder.done("disk create c.vhd --parent p.vhd");
+    tear_locator(&folder, "c.vhd", 1);
+    // The other one is whole.
+    assert_eq!(folder.json("disk info c.vhd")["parent"], "./p.vhd");
+    let told = folder.run("disk check c.vhd");
+    assert_eq!(told.code, 1);
+    assert!(told.out.contains("parent locator 1"), "{told:?}");
+    folder.done("disk convert c.vhd o.img");
+    assert!(folder.fails("disk compact c.vhd").contains("locator"));
+    folder.done("disk chain repair c.vhd --parent p.vhd");
+    folder.done("disk check c.vhd");
+}

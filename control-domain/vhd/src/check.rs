@@ -54,7 +54,7 @@ pub fn check<S: Storage>(storage: &mut Checked<S>) -> Result<Vec<Finding>, DiskE
         findings.push(of_error(error)?);
     }
     if kind == DiskType::Differencing
-        && let Err(error) = ParentLink::read(storage, footer)
+        && let Err(error) = ParentLink::check_locators(storage, footer)
     {
         findings.push(of_error(error)?);
     }

@@ -33,33 +33,19 @@ pub struct ParentLink {
 }
 
 impl ParentLink {
-    /// Reads what a differencing disk with this footer says of its parent.
+    /// Reads what a differencing disk with this footer says of its parent. Locators that point behind the file are left
+    /// out: the others may be whole.
     ///
     /// # Errors
-    /// If the header is not whole, or a locator points behind the file.
+    /// If the header is not whole.
     pub fn read<S: Storage>(storage: &mut Checked<S>, footer: &Footer) -> Result<Self, DiskError> {
         let header = Header::read(storage, footer)?;
-        let length = storage.length()?;
         let mut paths = Vec::new();
-        for (at, locator) in header.locators().iter().enumerate() {
-            let Some(platform) = Platform::of_code(locator.code) else {
-                continue;
-            };
-            let offset = locator.data_offset.get();
-            let bytes = locator.data_length.get();
-            if bytes > MAX_PATH_BYTES || offset.checked_add(bytes.into()).is_none_or(|e| e > length)
-            {
-                return Err(invalid(
-                    footer.data_offset.get() + LOCATORS + at as u64 * 24,
-                    format!(
-                        "parent locator {at} of {bytes} bytes at {offset:#x} is not within the file; repair the chain with the parent's path"
-                    ),
-                ));
-            }
-            let mut data = vec![0; bytes as usize];
-            storage.read(offset, &mut data)?;
-            if let Some(path) = platform.decode(&data) {
-                paths.push(ParentPath { platform, path });
+        for at in 0..header.locators().len() {
+            match read_path(storage, footer, &header, at) {
+                Ok(path) => paths.extend(path),
+                Err(DiskError::Invalid { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         paths.sort_by_key(|path| path.platform.order());
@@ -69,6 +55,19 @@ impl ParentLink {
             name: header.parent_name(),
             paths,
         })
+    }
+
+    /// Checks that each locator is within the file.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_locators<S: Storage>(
+        storage: &mut Checked<S>,
+        footer: &Footer,
+    ) -> Result<(), DiskError> {
+        let header = Header::read(storage, footer)?;
+        (0..header.locators().len())
+            .try_for_each(|at| read_path(storage, footer, &header, at).map(drop))
     }
 
     /// What a new child of the disk with this footer says. `relative` and `absolute` are paths of Windows.
@@ -114,6 +113,35 @@ impl ParentLink {
         }
         Ok(())
     }
+}
+
+/// The path of a locator; none: it is not used, or of a platform that is not known.
+fn read_path<S: Storage>(
+    storage: &mut Checked<S>,
+    footer: &Footer,
+    header: &Header,
+    at: usize,
+) -> Result<Option<ParentPath>, DiskError> {
+    let locator = &header.locators()[at];
+    let Some(platform) = Platform::of_code(locator.code) else {
+        return Ok(None);
+    };
+    let offset = locator.data_offset.get();
+    let bytes = locator.data_length.get();
+    let end = offset.checked_add(bytes.into());
+    let length = storage.length()?;
+    if bytes > MAX_PATH_BYTES || end.is_none_or(|end| end > length) {
+        return Err(invalid(
+            footer.data_offset.get() + LOCATORS + at as u64 * 24,
+            format!(
+                "parent locator {at} of {bytes} bytes at {offset:#x} is not within the file; make the disk name its parent again: entente disk chain repair --parent"
+            ),
+        ));
+    }
+    let mut data = vec![0; bytes as usize];
+    storage.read(offset, &mut data)?;
+    let path = platform.decode(&data);
+    Ok(path.map(|path| ParentPath { platform, path }))
 }
 
 /// A unique id as people write it. VHD stores it as it is written, without the swaps of a GUID.

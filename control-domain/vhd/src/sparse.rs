@@ -36,7 +36,7 @@ use crate::footer::{FOOTER_SIZE, Footer};
 use crate::header::{HEADER_SIZE, Header};
 use disk::{
     Access, Checked, Direct, Disk, DiskError, Extent, Place, SECTOR_SIZE, Storage, check_range,
-    check_range_u64,
+    check_range_u64, invalid,
 };
 use std::ops::Range;
 
@@ -85,14 +85,26 @@ impl<S: Storage> Sparse<S> {
         let block_size = u64::from(header.block_size.get());
         let bitmap_size = bitmap_size(block_size);
         let reserved = reserved(&footer, &header);
+        let end = footer_offset.unwrap_or(length);
+        let past = |range: &&Range<u64>| range.end > end.next_multiple_of(SECTOR_SIZE);
+        if writable && let Some(range) = reserved.iter().find(past) {
+            return Err(invalid(
+                range.start,
+                format!(
+                    "a parent locator says that it goes on to {:#x}, behind the file; it can be read, and written when it names its parent again: entente disk chain repair --parent",
+                    range.end
+                ),
+            ));
+        }
         let bat = Bat::read(
             &mut storage,
             &header,
             bitmap_size + block_size,
             &reserved,
-            footer_offset.unwrap_or(length),
+            end,
         )?;
-        let fixed_end = reserved.iter().map(|range| range.end).max().unwrap_or(0);
+        let fixed = reserved.iter().filter(|range| !past(range));
+        let fixed_end = fixed.map(|range| range.end).max().unwrap_or(0);
         let next_block = bat.blocks_end(bitmap_size + block_size).max(fixed_end);
         Ok(Self {
             storage,
