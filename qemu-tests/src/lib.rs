@@ -16,6 +16,7 @@ mod complaint;
 mod cpu_time;
 mod emulator;
 mod firmware;
+mod given_file;
 mod guest_disk;
 mod name_server;
 mod row;
@@ -26,6 +27,7 @@ pub use emulator::{
     Bochs, Cpu, Disk, Emulator, EmulatorName, Kernel, Program, Qemu, start_interactive,
 };
 pub use firmware::Firmware;
+pub use given_file::GivenFile;
 pub use guest_disk::{DiskHolds, DiskKind};
 pub use name_server::Names;
 pub use row::{Boot, Row, RowSet};

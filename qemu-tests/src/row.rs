@@ -2,6 +2,7 @@
 //! a row for each.
 
 use crate::emulator::{Cpu, EmulatorName};
+use crate::given_file::GivenFile;
 use crate::guest_disk::{DiskHolds, DiskKind};
 use crate::name_server::Names;
 use crate::watch::{Expectation, Limits};
@@ -68,9 +69,15 @@ pub struct Row {
     /// Further machines there, which are copies of the usual one.
     #[serde(default)]
     pub copies: Vec<String>,
+    /// Further machines there, by the names of their guests' recipes.
+    #[serde(default)]
+    pub guests: Vec<String>,
     /// Further files there, or others in their place: text by path.
     #[serde(default)]
     pub data_files: BTreeMap<String, String>,
+    /// Further files there that others made, by path.
+    #[serde(default)]
+    pub given_files: BTreeMap<String, GivenFile>,
     /// CPUs.
     #[serde(default = "two")]
     pub processors: u32,

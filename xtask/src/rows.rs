@@ -1,9 +1,13 @@
 //! The rows of `qemu-tests/rows/`: an image for each, booted and watched.
 
+mod given_file;
+
 use crate::context::{Context, create_folder, write};
 use crate::disk_check;
+use crate::guest_disk;
 use crate::image::{self, Changes};
 use crate::machine_disks::MachineDisk;
+use crate::packages::Store;
 use crate::pc::Pc;
 use crate::recipe::{self, Recipe};
 use crate::test::Count;
@@ -28,6 +32,14 @@ pub fn run(context: &Context, set: RowSet, names: &[String]) -> Result<Count> {
             names => names.contains(&row.name),
         };
         if !wanted {
+            continue;
+        }
+        if let Some(sample) = given_file::missing_sample(context, &row.given_files) {
+            println!(
+                "row {} ... skipped: no sample {}",
+                row.name,
+                sample.display()
+            );
             continue;
         }
         let outcome = run_one(context, &row);
@@ -77,12 +89,11 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
         match row.guest_disks.as_slice() {
-            [] if row.copies.is_empty() && row.data_files.is_empty() => {
-                copy_sparse(&image::machines(context, &recipe)?, &data)?
-            }
+            [] if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
             [] => {
-                let made =
-                    image::machines_with(&of_row, &recipe, &mut |machine| furnish(machine, row))?;
+                let made = image::machines_with(&of_row, &recipe, &mut |machine| {
+                    furnish(&of_row, machine, row)
+                })?;
                 std::fs::rename(&made, &data)
                     .with_context(|| format!("{} can't be moved", made.display()))?;
             }
@@ -120,8 +131,16 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     Ok(report)
 }
 
+/// Whether nothing is on the data disk that the recipe does not bring.
+fn is_usual(row: &Row) -> bool {
+    row.copies.is_empty()
+        && row.guests.is_empty()
+        && row.data_files.is_empty()
+        && row.given_files.is_empty()
+}
+
 /// Adds to the data disk what only the row wants there.
-fn furnish(machine: &Path, row: &Row) -> Result<()> {
+fn furnish(context: &Context, machine: &Path, row: &Row) -> Result<()> {
     let machines = machine.parent().context("the machine is in no folder")?;
     for name in &row.copies {
         let copy = machines.join(name);
@@ -134,11 +153,14 @@ fn furnish(machine: &Path, row: &Row) -> Result<()> {
             copy_sparse(&file.path(), &copy.join(file.file_name()))?;
         }
     }
+    for name in &row.guests {
+        guest_disk::install(context, &Store::open(context)?, name)?;
+    }
     let root = machines.parent().context("the machines are nowhere")?;
     for (path, text) in &row.data_files {
         write(&root.join(path), text)?;
     }
-    Ok(())
+    given_file::place(context, &row.given_files, root)
 }
 
 fn copy_sparse(from: &Path, to: &Path) -> Result<()> {

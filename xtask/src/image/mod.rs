@@ -114,11 +114,9 @@ pub fn machines_with(
     recipe: &Recipe,
     change: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    change(&guest_disk::install(
-        context,
-        &Store::open(context)?,
-        &recipe.data.machine,
-    )?)?;
+    // The store is closed again before the change, which may want it.
+    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
+    change(&machine)?;
     data_disk::build(context, recipe, &context.out.join("data"))
 }
 
