@@ -5,17 +5,18 @@
 //! Source: ACPI 6.4 §5.2; Windows ACPI Emulated Devices Table (WAET) 1.0.
 
 mod dsdt;
+pub mod generation_1;
+pub mod generation_2;
 mod generation_id;
 mod resources;
 
-use crate::acpi_pm::{ACPI_DISABLE, ACPI_ENABLE, GPE_OFFSET};
+use crate::acpi_pm::GPE_OFFSET;
 use crate::interrupts::SCI_IRQ;
 use crate::ioapic;
 use crate::table_loader::{TableLoader, Zone};
 use acpi_tables::Aml;
 use acpi_tables::facs::FACS;
 use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
-use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use acpi_tables::sdt::Sdt;
 use std::collections::BTreeMap;
 
@@ -27,14 +28,8 @@ const OEM: [u8; 6] = *b"ENTNTE";
 const OEM_TABLE: [u8; 8] = *b"ENTENTE1";
 const OEM_REVISION: u32 = 1;
 
-/// Base of the power management block, as SeaBIOS sets it when it finds a loader script.
-pub const PM_BASE: u16 = 0x600;
-/// Base of the SMBus ports, likewise.
-pub const SMBUS_BASE: u16 = 0x700;
 /// Guest-physical address of the local APICs.
 const LOCAL_APIC: u32 = 0xfee0_0000;
-/// PCI interrupts as SeaBIOS routes lines A to D.
-pub const PCI_IRQS: [u8; 4] = [10, 10, 11, 11];
 /// Offset of the checksum in a table's header.
 const HEADER_CHECKSUM: usize = 9;
 /// CMOS register that holds the century.
@@ -47,12 +42,21 @@ pub struct Machine {
     pub processor_count: u32,
     /// First address behind low memory, where the PCI window begins.
     pub low_memory_end: u64,
+    /// First address behind all memory, at least 4 GiB.
+    pub high_memory_end: u64,
     /// The generation identifier, as its bytes lie in a Windows GUID structure.
     pub generation_id: [u8; 16],
 }
 
-/// The tables, and the script that connects them.
-pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
+/// Tables that differ between machines.
+struct Differing {
+    fadt: FADTBuilder,
+    dsdt: Sdt,
+    madt: Sdt,
+}
+
+/// All tables, and the script that connects them.
+fn files(differing: Differing, generation_id: [u8; 16]) -> BTreeMap<String, Vec<u8>> {
     let mut loader = TableLoader::default();
     // The FACS wants 64 bytes; it is first, so the file does.
     loader.allocate(TABLES, 64, Zone::High);
@@ -61,13 +65,17 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
 
     let mut tables = Tables { bytes: Vec::new() };
     let facs = tables.append(&FACS::new());
-    let dsdt = tables.append_table(&dsdt::dsdt(machine));
-    let fadt = tables.append(&fadt(facs, dsdt));
+    let dsdt = tables.append_table(&differing.dsdt);
+    let mut fadt = differing.fadt;
+    fadt.firmware_ctrl = facs.into();
+    fadt.dsdt = dsdt.into();
+    fadt.x_dsdt = u64::from(dsdt).into();
+    let fadt = tables.append(&fadt.finalize());
     for (field, size) in [(36, 4), (40, 4), (140, 8)] {
         loader.add_pointer(TABLES, fadt + field, size, TABLES);
     }
     tables.checksum(&mut loader, fadt);
-    let madt = tables.append_table(&madt(machine));
+    let madt = tables.append_table(&differing.madt);
     let waet = tables.append_table(&waet());
     let ssdt = tables.append_table(&generation_id::ssdt());
     let pointer = ssdt + generation_id::POINTER;
@@ -89,7 +97,7 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         (LOADER.to_string(), loader.into_bytes()),
         (
             generation_id::FILE.to_string(),
-            generation_id::file(machine.generation_id),
+            generation_id::file(generation_id),
         ),
     ])
 }
@@ -156,8 +164,9 @@ fn rsdp(rsdt: u32, xsdt: u32) -> Vec<u8> {
     bytes
 }
 
-fn fadt(facs: u32, dsdt: u32) -> acpi_tables::fadt::FADT {
-    let pm_base = u32::from(PM_BASE);
+/// What all machines have: power management ports from `pm_base` on, no sleep button, no clock that wakes.
+fn fadt_builder(pm_base: u16) -> FADTBuilder {
+    let pm_base = u32::from(pm_base);
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
         .preferred_pm_profile(PmProfile::Desktop)
         .gpe_info(pm_base + u32::from(GPE_OFFSET), 0, 4, 0, 0)
@@ -168,13 +177,7 @@ fn fadt(facs: u32, dsdt: u32) -> acpi_tables::fadt::FADT {
         .flag(Flags::SlpButton)
         .flag(Flags::FixRtc)
         .flag(Flags::ResetRegSup);
-    fadt.firmware_ctrl = facs.into();
-    fadt.dsdt = dsdt.into();
-    fadt.x_dsdt = u64::from(dsdt).into();
     fadt.sci_int = u16::from(SCI_IRQ).into();
-    fadt.smi_cmd = 0xb2.into();
-    fadt.acpi_enable = ACPI_ENABLE;
-    fadt.acpi_disable = ACPI_DISABLE;
     fadt.pm1a_evt_blk = pm_base.into();
     fadt.pm1_evt_len = 4;
     fadt.pm1a_cnt_blk = (pm_base + 4).into();
@@ -185,34 +188,27 @@ fn fadt(facs: u32, dsdt: u32) -> acpi_tables::fadt::FADT {
     fadt.p_lvl2_lat = 0xfff.into();
     fadt.p_lvl3_lat = 0xfff.into();
     fadt.century = CENTURY_REGISTER;
-    // Devices on the ISA bus, and an 8042.
-    fadt.iapc_boot_arch = 3.into();
-    fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, 0xcf9);
-    fadt.reset_value = 6;
-    fadt.finalize()
+    fadt
 }
 
-fn madt(machine: Machine) -> Sdt {
+/// Processors and the I/O APIC. `flags` bit 0: there is a pair of 8259s too.
+fn madt_with(processor_count: u32, flags: u32) -> Sdt {
     let mut madt = Sdt::new(*b"APIC", 36, 4, OEM, OEM_TABLE, OEM_REVISION);
     madt.append_slice(&LOCAL_APIC.to_le_bytes());
-    // There is a pair of 8259s too.
-    madt.append_slice(&1u32.to_le_bytes());
-    for id in 0..machine.processor_count.min(255) as u8 {
+    madt.append_slice(&flags.to_le_bytes());
+    for id in 0..processor_count.min(255) as u8 {
         madt.append_slice(&[0, 8, id, id, 1, 0, 0, 0]);
     }
     madt.append_slice(&[1, 12, 0, 0]);
     madt.append_slice(&(ioapic::BASE as u32).to_le_bytes());
     madt.append_slice(&0u32.to_le_bytes());
-    // IRQ 0 is on pin 2; conforming polarity and trigger.
-    interrupt_override(&mut madt, 0, 2, 0);
-    // Level-triggered, active high: the system control interrupt and the PCI interrupts.
-    for irq in [SCI_IRQ, 10, 11] {
-        interrupt_override(&mut madt, irq, irq, 0x0d);
-    }
     // LINT1 of all processors is NMI.
     madt.append_slice(&[4, 6, 0xff, 0, 0, 1]);
     madt
 }
+
+/// Flags of an interrupt that is level-triggered and active high.
+const LEVEL_HIGH: u8 = 0x0d;
 
 fn interrupt_override(madt: &mut Sdt, irq: u8, pin: u8, flags: u8) {
     madt.append_slice(&[2, 10, 0, irq, pin, 0, 0, 0, flags, 0]);

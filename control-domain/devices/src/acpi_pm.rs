@@ -1,4 +1,4 @@
-//! The ACPI power management block of the PIIX4: events, sleep control, timer.
+//! The ACPI power management block of the PIIX4, which Generation 2 machines have too: events, sleep control, timer.
 //!
 //! Source: Intel 82371AB data sheet (290562) §7.2; ACPI 6.4 §4.8.3.
 
@@ -66,6 +66,15 @@ fn timer(now_ns: u64) -> u64 {
 }
 
 impl AcpiPm {
+    /// A block of a machine whose power management always is the operating system's, which does not ask for
+    /// it.
+    pub fn always_on() -> Self {
+        AcpiPm {
+            control: SCI_ENABLE,
+            ..AcpiPm::default()
+        }
+    }
+
     /// Reads `size` bytes at `offset` from the block's base.
     pub fn read(&mut self, offset: u16, size: u8, now_ns: u64) -> u32 {
         if offset == 8 && size == 4 {

@@ -318,12 +318,14 @@ fn firmware_files(
     guid: [u8; 16],
     generation_id: [u8; 16],
 ) -> FwCfg {
-    let mut files = acpi::files(acpi::Machine {
+    let mut files = acpi::generation_1::files(acpi::Machine {
         processor_count,
         low_memory_end: memory_size.low,
+        high_memory_end: memory_size.high_end(),
         generation_id,
     });
     files.extend(smbios::files(smbios::Machine {
+        generation: smbios::Generation::One,
         processor_count,
         memory_bytes: [memory_size.low, memory_size.high],
         guid,

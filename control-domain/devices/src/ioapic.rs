@@ -8,6 +8,11 @@ use crate::bus::Message;
 pub const BASE: u64 = 0xfec0_0000;
 /// Its length in bytes.
 pub const LENGTH: u64 = 0x1000;
+/// The offset of an address in that page.
+pub fn offset(gpa: u64) -> Option<u64> {
+    gpa.checked_sub(BASE).filter(|offset| *offset < LENGTH)
+}
+
 /// Number of inputs.
 pub const PINS: u8 = 24;
 
@@ -44,6 +49,22 @@ impl Default for IoApic {
 }
 
 impl IoApic {
+    /// Reads bytes of a register, which is 32 bits wide; `data` behind it stays as it is.
+    pub fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        let register = self.read(offset & !3).to_le_bytes();
+        let bytes = register.iter().skip((offset & 3) as usize);
+        for (byte, value) in data.iter_mut().zip(bytes) {
+            *byte = *value;
+        }
+    }
+
+    /// Writes a register; less than 32 bits write nothing.
+    pub fn write_bytes(&mut self, offset: u64, data: &[u8], messages: &mut Vec<Message>) {
+        if let Some(value) = data.first_chunk() {
+            self.write(offset, u32::from_le_bytes(*value), messages);
+        }
+    }
+
     /// Drives a pin; out-of-range pins have no effect. Messages to send go to `messages`.
     ///
     /// `asserted` is meant logically: whether the entry says active high or low, the guest has

@@ -6,7 +6,8 @@ use crate::pci::host_bridge::{HostBridge, SHADOW_END, SHADOW_START, Shadow};
 /// Guest-physical address where low memory ends at the latest; the rest of the memory begins at
 /// 4 GiB. Between them lie the PCI window, the I/O APIC, the local APICs and the BIOS.
 pub const LOW_MEMORY_LIMIT: u64 = 0xc000_0000;
-const HIGH_MEMORY_START: u64 = 1 << 32;
+/// Guest-physical address of the memory that does not fit below.
+pub const HIGH_MEMORY_START: u64 = 1 << 32;
 const LEGACY_VIDEO_START: u64 = 0xa_0000;
 /// Pieces of the shadow area that are ruled together.
 const SHADOW_PIECE: u64 = 0x4000;
@@ -75,6 +76,11 @@ impl MemorySize {
             low,
             high: bytes - low,
         }
+    }
+
+    /// First address behind all memory, at least 4 GiB.
+    pub fn high_end(self) -> u64 {
+        HIGH_MEMORY_START + self.high
     }
 }
 

@@ -1,7 +1,8 @@
-//! The Generation 1 chipset: the emulated hardware of a machine, as far as stock SeaBIOS and
-//! operating systems of its era touch it, register-exact to the data sheets.
+//! The chipsets: the emulated hardware of a machine, register-exact to the data sheets. Generation 1
+//! ([`Chipset`]) as far as stock SeaBIOS and operating systems of its era touch it, Generation 2
+//! ([`generation_2::Chipset`]) as far as stock OVMF does.
 //!
-//! A [`Chipset`] is a value. The vmm hands it every port and memory access of a guest together with
+//! A chipset is a value. The vmm hands it every port and memory access of a guest together with
 //! the time and the guest's memory, and takes back what became due: messages for the local APICs,
 //! requests to reset or power off, changes of the memory layout.
 //!
@@ -22,8 +23,10 @@ mod chipset;
 mod cmos;
 mod debug_port;
 mod dma;
+mod flash;
 mod floppy;
 mod fw_cfg;
+pub mod generation_2;
 mod i8042;
 mod ide;
 mod interrupts;
@@ -32,6 +35,7 @@ mod layout;
 mod pci;
 mod pic;
 mod pit;
+mod port_width;
 mod rtc;
 mod smbios;
 mod smbus;
@@ -40,11 +44,14 @@ mod table_loader;
 mod test_memory;
 mod uart;
 mod vga;
+mod virtio_block;
 
 pub use block::{BlockBackend, BlockError};
 pub use bus::{ByteSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
 pub use chipset::{Chipset, Config};
+pub use flash::FlashMemory;
 pub use floppy::Diskette;
 pub use ide::{Disc, Drive};
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
 pub use vga::{Picture, Vga};
+pub use virtio_block::FirmwareDisk;

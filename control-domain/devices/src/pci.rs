@@ -3,23 +3,20 @@
 //!
 //! Source: PCI Local Bus Specification 2.1 §3.7.4 (mechanism 1), §6 (configuration space).
 
-mod config_space;
+pub mod config_space;
 pub mod host_bridge;
 mod ide_function;
-mod isa_bridge;
-mod power_management;
-mod vga_function;
+pub mod isa_bridge;
+pub mod mechanism_1;
+pub mod power_management;
+pub mod vga_function;
 
 use host_bridge::HostBridge;
 use ide_function::IdeFunction;
 use isa_bridge::IsaBridge;
+use mechanism_1::{Address, slot};
 use power_management::PowerManagement;
 use vga_function::VgaFunction;
-
-/// Device and function number as in bits 15:8 of the configuration address.
-const fn slot(device: u8, function: u8) -> u8 {
-    device << 3 | function
-}
 
 /// Where the host bridge is.
 pub const HOST_BRIDGE: u8 = slot(0, 0);
@@ -54,7 +51,7 @@ impl Effects {
 
 /// The functions and the address register.
 pub struct Pci {
-    address: u32,
+    address: Address,
     /// 00:00.0
     pub host_bridge: HostBridge,
     /// 00:07.0
@@ -72,7 +69,7 @@ impl Pci {
     /// [`HostBridge::new`].
     pub fn new(video_bytes: u32, identity_flip: bool) -> Self {
         Pci {
-            address: 0,
+            address: Address::default(),
             host_bridge: HostBridge::new(identity_flip),
             isa_bridge: IsaBridge::default(),
             ide: IdeFunction::default(),
@@ -83,7 +80,7 @@ impl Pci {
 
     /// A reset of the machine.
     pub fn reset(&mut self) {
-        self.address = 0;
+        self.address = Address::default();
         self.host_bridge.reset();
         self.isa_bridge = IsaBridge::default();
         self.ide = IdeFunction::default();
@@ -91,26 +88,10 @@ impl Pci {
         self.vga.reset();
     }
 
-    /// The register that the address selects, if mechanism 1 is enabled and it is on bus 0.
-    fn selected(&self, port: u16) -> Option<(u8, u8)> {
-        let on_bus_0 = self.address & 0x80ff_0000 == 0x8000_0000;
-        on_bus_0.then_some((
-            (self.address >> 8) as u8,
-            self.address as u8 & 0xfc | (port & 3) as u8,
-        ))
-    }
-
     /// Reads port CF8h to CFFh.
     pub fn read(&self, port: u16, size: u8) -> u32 {
-        if port < 0xcfc {
-            return if port == 0xcf8 && size == 4 {
-                self.address
-            } else {
-                u32::MAX
-            };
-        }
-        let Some((function, register)) = self.selected(port) else {
-            return u32::MAX;
+        let Some((function, register)) = self.address.selected(port) else {
+            return self.address.read(port, size);
         };
         let space = match function {
             HOST_BRIDGE => self.host_bridge.space(),
@@ -125,13 +106,8 @@ impl Pci {
 
     /// Writes port CF8h to CFFh, but not the reset control register CF9h.
     pub fn write(&mut self, port: u16, size: u8, value: u32) -> Effects {
-        if port < 0xcfc {
-            if port == 0xcf8 && size == 4 {
-                self.address = value & 0x80ff_fffc;
-            }
-            return Effects::NONE;
-        }
-        let Some((function, register)) = self.selected(port) else {
+        let Some((function, register)) = self.address.selected(port) else {
+            self.address.write(port, size, value);
             return Effects::NONE;
         };
         match function {

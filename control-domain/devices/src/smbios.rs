@@ -12,14 +12,34 @@ const ANCHOR: &str = "etc/smbios/smbios-anchor";
 
 const MANUFACTURER: &str = "Microsoft Corporation";
 const PRODUCT: &str = "Virtual Machine";
-/// That of a Generation 1 machine. "VS2005R2" would be Virtual Server's, whose guests keep to IDE.
-const VERSION: &str = "7.0";
 const UNKNOWN: u8 = 2;
 const MEBIBYTE: u64 = 1 << 20;
+
+/// Which machine of Hyper-V's it looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// With a BIOS.
+    One,
+    /// With UEFI.
+    Two,
+}
+
+impl Generation {
+    /// The version of the machine, and of the firmware. "VS2005R2" would be a machine of Virtual Server, whose
+    /// guests keep to IDE.
+    fn version(self) -> &'static str {
+        match self {
+            Generation::One => "7.0",
+            Generation::Two => "Hyper-V UEFI Release v4.1",
+        }
+    }
+}
 
 /// What the structures say about the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
+    /// Which machine of Hyper-V's it looks like.
+    pub generation: Generation,
     /// Number of processors.
     pub processor_count: u32,
     /// Memory in bytes, below and above 4 GiB.
@@ -58,15 +78,20 @@ impl Structures {
     }
 }
 
-/// The structures and their entry point. The BIOS adds the structure about itself.
+/// The structures and their entry point. A BIOS adds the structure about itself; of UEFI firmware guests
+/// expect that it is Hyper-V's.
 pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
     let mut structures = Structures::default();
+    let version = machine.generation.version();
+    if machine.generation == Generation::Two {
+        firmware(&mut structures, version);
+    }
     // 1: system. Wake-up type: power switch.
     structures.add(
         1,
         0x100,
         &[&[1, 2, 3, 4], &machine.guid, &[6, 0, 0]],
-        &[MANUFACTURER, PRODUCT, VERSION, "0"],
+        &[MANUFACTURER, PRODUCT, version, "0"],
     );
     // 3: chassis, a desktop; all states safe.
     structures.add(
@@ -92,6 +117,23 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         (TABLES.to_string(), structures.bytes),
         (ANCHOR.to_string(), anchor),
     ])
+}
+
+/// Type 0: UEFI in a virtual machine.
+fn firmware(structures: &mut Structures, version: &str) {
+    structures.add(
+        0,
+        0,
+        &[
+            // Vendor, version, no segment, date, 64 KiB.
+            &[1, 2, 0, 0, 3, 0],
+            // Characteristics: none are told.
+            &8u64.to_le_bytes(),
+            // Table-driven ACPI; UEFI, virtual machine; release 4.1, no embedded controller.
+            &[1, 0x18, 4, 1, 0xff, 0xff],
+        ],
+        &[MANUFACTURER, version, "11/22/2023"],
+    );
 }
 
 /// Type 4.

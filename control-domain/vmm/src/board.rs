@@ -58,6 +58,11 @@ pub trait Board: Send {
             && self.interrupt_pending() == line
             && !is_before(self.next_deadline_ns(), timer_ns)
     }
+    /// Frequency of the local APICs' timers before their dividers: the one Hyper-V's guests see, unless the
+    /// board's firmware expects another one. Guests are told.
+    fn apic_hz(&self) -> u64 {
+        200_000_000
+    }
     /// What lies where now.
     fn memory_layout(&self) -> Vec<Region>;
     /// Bytes for COM1 (0) or COM2 (1). Answers how many it took; the rest must be offered again.

@@ -21,9 +21,6 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Frequency of the guests' local APIC timer before its divider: the one Hyper-V's guests see.
-const APIC_HZ: u64 = 200_000_000;
-
 /// A live machine, shared by the threads of its processors.
 pub struct Machine<C> {
     /// The hypervisor's side.
@@ -80,7 +77,7 @@ impl<C: Calls + Sync> Machine<C> {
             .store(processor_count as u32, Relaxed);
         config.tsc_hz.store(clock.tsc_hz, Relaxed);
         config.tsc_epoch.store(clock.epoch, Relaxed);
-        config.apic_hz.store(APIC_HZ, Relaxed);
+        config.apic_hz.store(board.apic_hz(), Relaxed);
         config.flags.store(
             if clock.stable {
                 CONFIG_REFERENCE_TSC

@@ -41,8 +41,11 @@ pub struct MachineFile {
     /// What changes when a copy of the machine is made or an old state of it is brought back; derived from its
     /// identity if it is not given.
     pub generation_id: Option<Uuid>,
-    /// 1; later 2.
+    /// 1: a BIOS and a PC's devices; 2: UEFI, and devices on VMBus alone.
     pub generation: u32,
+    /// Whether the firmware starts signed boot loaders alone; Generation 2 only.
+    #[serde(default)]
+    pub secure_boot: bool,
     /// Number of processors, 1 to 64.
     pub processors: usize,
     /// Size of the memory in MiB.
@@ -68,7 +71,7 @@ pub struct MachineFile {
     /// What the person's terminal is connected to.
     #[serde(default)]
     pub console: Console,
-    /// The BIOS image, if not the usual one.
+    /// The image of the BIOS, or of the UEFI firmware's code, if not the usual one.
     pub firmware: Option<PathBuf>,
     /// The VGA BIOS image, if not the usual one.
     pub video_firmware: Option<PathBuf>,
@@ -78,6 +81,8 @@ pub struct MachineFile {
 pub const MOST_SCSI_CONTROLLERS: usize = 4;
 /// Places at a SCSI controller, as Hyper-V has it.
 pub const SCSI_LOCATIONS: usize = 64;
+/// What the UEFI firmware needs to come up, in MiB.
+const LEAST_UEFI_MIB: u64 = 128;
 /// Places at the IDE controller.
 const IDE_LOCATIONS: usize = 4;
 
@@ -266,6 +271,33 @@ impl MachineFile {
         Ok(())
     }
 
+    /// Checks that a machine of its generation has what it names.
+    fn check_generation(&self) -> Result<(), String> {
+        let drives = self.drive_places();
+        let wrong = match self.generation {
+            1 if self.secure_boot => "secure_boot",
+            1 => return Ok(()),
+            2 if self.memory_mib < LEAST_UEFI_MIB => {
+                return Err(format!(
+                    "memory_mib: at least {LEAST_UEFI_MIB} in generation 2, not {}",
+                    self.memory_mib
+                ));
+            }
+            2 if drives
+                .iter()
+                .any(|place| matches!(place, Place::Ide { .. })) =>
+            {
+                "controller: ide"
+            }
+            2 if self.floppy.is_some() => "floppy",
+            2 if self.video_firmware.is_some() => "video_firmware",
+            2 if self.console == Console::Screen => "console: screen",
+            2 => return Ok(()),
+            other => return Err(format!("generation: 1 or 2, not {other}")),
+        };
+        Err(format!("{wrong}: not in generation {}", self.generation))
+    }
+
     /// Places of all drives.
     pub fn drive_places(&self) -> Vec<Place> {
         let disks = self.disks.iter().map(DiskEntry::place);
@@ -278,12 +310,7 @@ impl MachineFile {
     /// What is out of range.
     pub fn check(&self) -> Result<(), String> {
         management::check_name(&self.name)?;
-        if self.generation != 1 {
-            return Err(format!(
-                "generation {} is not supported yet; only 1 is",
-                self.generation
-            ));
-        }
+        self.check_generation()?;
         if !(1..=MAX_PROCESSORS).contains(&self.processors) {
             return Err(format!(
                 "processors: 1 to {MAX_PROCESSORS}, not {}",
@@ -343,10 +370,37 @@ mod tests {
         assert_eq!(file.disks[1].format, DiskFormat::Raw);
     }
 
+    const SECOND: &str = "name: x\ngeneration: 2\nsecure_boot: true\nprocessors: 1\nmemory_mib: 128\n\
+        scsi_controllers: 1\ndisks:\n  - {controller: scsi, location: 0, path: d.vhdx}\n";
+
+    #[test]
+    fn generation_2_has_no_legacy_devices() {
+        assert!(MachineFile::parse(SECOND).unwrap().secure_boot);
+        for (more, part) in [
+            ("floppy: a.img\n", "floppy"),
+            ("console: screen\n", "console: screen"),
+            (
+                "dvds: [{controller: ide, location: 2}]\n",
+                "controller: ide",
+            ),
+        ] {
+            let error = MachineFile::parse(&format!("{SECOND}{more}")).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        let small = SECOND.replace("memory_mib: 128", "memory_mib: 64");
+        assert!(MachineFile::parse(&small).unwrap_err().contains("at least"));
+    }
+
     #[test]
     fn mistakes_are_named() {
         for (from, to, part) in [
-            ("generation: 1", "generation: 2", "generation 2"),
+            ("generation: 1", "generation: 3", "1 or 2"),
+            ("generation: 1", "generation: 2", "controller: ide"),
+            (
+                "generation: 1",
+                "generation: 1\nsecure_boot: true",
+                "secure_boot",
+            ),
             ("processors: 2", "processors: 65", "1 to 64"),
             ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
             ("location: 3", "location: 4", "0 to 3"),

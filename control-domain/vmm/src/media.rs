@@ -15,6 +15,8 @@ pub struct Media {
     pub drives: [Option<Drive>; 4],
     /// Those of them that are disks, with their location, to be offered on VMBus too.
     pub disks: Vec<(usize, MachineDisk)>,
+    /// Disks of SCSI controllers, in the order of the machine file: what UEFI firmware boots from.
+    pub scsi_disks: Vec<MachineDisk>,
     /// What is in the floppy drive.
     pub diskette: Option<Diskette>,
 }
@@ -46,7 +48,10 @@ pub fn open(running: &Running, hardware: &Hardware) -> Result<(Media, Vec<String
                 media.disks.push((entry.location, disk.clone()));
                 media.drives[entry.location] = Some(Drive::Disk(Box::new(disk)));
             }
-            Controller::Scsi => scsi[entry.number].add_disk(entry.location, disk)?,
+            Controller::Scsi => {
+                media.scsi_disks.push(disk.clone());
+                scsi[entry.number].add_disk(entry.location, disk)?;
+            }
         }
         about.push(words);
     }

@@ -3,10 +3,12 @@
 use crate::clock::Clock;
 use crate::command::RunOptions;
 use crate::control;
+use crate::firmware::Firmware;
 use crate::granule;
 use crate::layout::PoolPlan;
 use crate::machine::Machine;
 use crate::machine_file::MachineFile;
+use crate::mainboard::{Parts, VIDEO_BYTES};
 use crate::media::{self, Media};
 use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
@@ -14,33 +16,19 @@ use crate::running::Running;
 use crate::serial_port;
 use crate::storage;
 use crate::terminal;
-use crate::video::PoolVideoMemory;
 use crate::vmbus_device::host_pairs;
 use crate::vmbus_host::Vmbus;
-use devices::{ByteSink, Chipset, Config, LOW_MEMORY_LIMIT};
+use devices::LOW_MEMORY_LIMIT;
 use hypercall::Hypervisor;
 use management::{RawTerminal, What};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use vmbus::Device;
 
-/// Size of video memory in bytes.
-const VIDEO_BYTES: u32 = 16 << 20;
 /// How long a guest has after its power button was pressed: less than init waits.
 const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(4);
-/// The largest BIOS image.
-const MOST_BIOS_BYTES: u64 = 1 << 20;
-/// Where the images of the boot disk keep firmware.
-const FIRMWARE_FOLDER: &str = "/usr/share/entente";
-
-struct Firmware {
-    bios: Vec<u8>,
-    video: Vec<u8>,
-}
 
 /// Runs a machine until it powers off or fails; resets are served in between.
 ///
@@ -50,28 +38,11 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     let file = machine_file(options)?;
     let (hypervisor, _) = Hypervisor::probe().map_err(|e| e.to_string())?;
     hypercall::install_kick_signal().map_err(|e| format!("can't handle signals: {e}"))?;
-    let firmware = Firmware {
-        bios: read_firmware(
-            file.firmware.as_deref(),
-            &options.folder,
-            &["bios-256k.bin", "bios.bin"],
-        )?,
-        video: read_firmware(
-            file.video_firmware.as_deref(),
-            &options.folder,
-            &["vgabios-stdvga.bin"],
-        )?,
-    };
-    let bios_bytes = firmware.bios.len() as u64;
-    if bios_bytes == 0 || !bios_bytes.is_multiple_of(4096) || bios_bytes > MOST_BIOS_BYTES {
-        return Err(format!(
-            "the BIOS image has {bios_bytes} bytes; it must be whole pages, at most 1 MiB"
-        ));
-    }
+    let firmware = Firmware::open(&file, &options.folder)?;
     let plan = PoolPlan::new(
         file.memory_mib << 20,
         LOW_MEMORY_LIMIT,
-        bios_bytes,
+        firmware.rom_bytes(),
         VIDEO_BYTES.into(),
     );
     let granules = granule::take(&options.granules, plan.total)?;
@@ -131,20 +102,22 @@ fn run_until_off(
                 Err(error) => eprintln!("entente-vmm: {error}; the machine goes without"),
             }
         }
-        let chipset = chipset(&file, running, firmware, plan, memory, media, options);
+        let parts = Parts {
+            file: &file,
+            running,
+            options,
+            firmware,
+            plan,
+            memory,
+        };
+        let board = parts.board(media);
         let clock = Clock::measure();
-        let mut machine = Machine::create(
-            hypervisor,
-            memory.clone(),
-            *plan,
-            Box::new(chipset),
-            clock,
-            processors,
-        )
-        .map_err(|e| format!("can't create the machine: {e}"))?;
+        let mut machine =
+            Machine::create(hypervisor, memory.clone(), *plan, board, clock, processors)
+                .map_err(|e| format!("can't create the machine: {e}"))?;
         if std::mem::take(&mut first) {
             machine.clear_memory();
-            memory.0.mapping().write(plan.rom, &firmware.bios);
+            firmware.write(memory, plan)?;
             running.events().note(What::Started);
         }
         machine.vmbus = Some(Vmbus::new(devices));
@@ -171,22 +144,6 @@ fn machine_file(options: &RunOptions) -> Result<MachineFile, String> {
     Ok(file)
 }
 
-/// The image that was named, relative to the machine's folder, or the first of the usual ones.
-fn read_firmware(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<Vec<u8>, String> {
-    let candidates: Vec<PathBuf> = match named {
-        Some(path) => vec![folder.join(path)],
-        None => usual
-            .iter()
-            .map(|name| Path::new(FIRMWARE_FOLDER).join(name))
-            .collect(),
-    };
-    let found = candidates
-        .iter()
-        .find(|path| path.exists())
-        .unwrap_or(&candidates[0]);
-    std::fs::read(found).map_err(|e| format!("{}: {e}", found.display()))
-}
-
 /// Each disk of the IDE controller once more, where drivers for Hyper-V look for it.
 fn disks_on_vmbus(
     file: &MachineFile,
@@ -197,52 +154,6 @@ fn disks_on_vmbus(
         let memory = memory.0.clone();
         storage::ide_disk(*location, disk.clone(), memory, file.guid())
     })
-}
-
-fn chipset(
-    file: &MachineFile,
-    running: &Running,
-    firmware: &Firmware,
-    plan: &PoolPlan,
-    memory: &BusMemory,
-    media: Media,
-    options: &RunOptions,
-) -> Chipset {
-    let serial = std::array::from_fn(|port| {
-        let line = running.serial(port)?.clone();
-        Some(Box::new(line) as Box<dyn ByteSink>)
-    });
-    let bios_log: Option<Box<dyn ByteSink>> = if options.bios_log {
-        Some(Box::new(put_to_stderr))
-    } else {
-        None
-    };
-    let utc_seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    Chipset::new(Config {
-        processor_count: file.processors as u32,
-        memory_bytes: file.memory_mib << 20,
-        bios_bytes: firmware.bios.len() as u64,
-        utc_seconds,
-        guid: file.guid().to_bytes_le(),
-        generation_id: file.generation_id().to_bytes_le(),
-        vga_bios: firmware.video.clone(),
-        video_memory: Box::new(PoolVideoMemory {
-            memory: memory.clone(),
-            offset: plan.video,
-            size: VIDEO_BYTES,
-        }),
-        serial,
-        bios_log,
-        drives: media.drives,
-        diskette: media.diskette,
-        identity_flip: false,
-    })
-}
-
-fn put_to_stderr(byte: u8) {
-    let _ = std::io::stderr().write_all(&[byte]);
 }
 
 /// A signal to end asks the guest; what has not ended by itself is stopped then, with its disks

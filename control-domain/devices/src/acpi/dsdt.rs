@@ -1,8 +1,9 @@
-//! The namespace: the PCI root with its interrupt routing, what is on the ISA bus, VMBus, the
-//! processors, soft-off.
+//! The namespace of a Generation 1 machine: the PCI root with its interrupt routing, what is on the ISA bus,
+//! VMBus, the processors, soft-off. The last three are other machines' too.
 
+use super::generation_1::{PCI_IRQS, PM_BASE, SMBUS_BASE};
 use super::resources::{IsaDma, IsaInterrupt, ports};
-use super::{LOCAL_APIC, Machine, OEM, OEM_REVISION, OEM_TABLE, PCI_IRQS, PM_BASE, SMBUS_BASE};
+use super::{LOCAL_APIC, Machine, OEM, OEM_REVISION, OEM_TABLE};
 use crate::acpi_pm;
 use crate::ioapic;
 use crate::smbus;
@@ -13,11 +14,20 @@ use acpi_tables::aml::{
 };
 use acpi_tables::sdt::Sdt;
 
-/// End of the PCI window: the I/O APIC follows.
-const PCI_WINDOW_END: u32 = ioapic::BASE as u32 - 1;
+/// Last address of the window for devices: the I/O APIC follows.
+pub const WINDOW_END: u32 = ioapic::BASE as u32 - 1;
 
 /// The table.
 pub fn dsdt(machine: Machine) -> Sdt {
+    let mut inside = Vec::new();
+    pci_root(machine, &mut inside);
+    board(&mut inside);
+    vmbus(&mut inside);
+    table(machine, inside)
+}
+
+/// A table with soft-off, `devices` and the processors.
+pub fn table(machine: Machine, mut devices: Vec<u8>) -> Sdt {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
     let mut aml = Vec::new();
     let off = u8::try_from(acpi_pm::SLEEP_TYPE_OFF).unwrap_or(0);
@@ -26,20 +36,12 @@ pub fn dsdt(machine: Machine) -> Sdt {
         &Package::new(vec![&off, &off, &ZERO, &ZERO]),
     )
     .to_aml_bytes(&mut aml);
-    system_bus(machine, &mut aml);
+    for id in 0..machine.processor_count {
+        processor(id, &mut devices);
+    }
+    aml.extend(Scope::raw(Path::new("\\_SB_"), devices));
     dsdt.append_slice(&aml);
     dsdt
-}
-
-fn system_bus(machine: Machine, aml: &mut Vec<u8>) {
-    let mut inside = Vec::new();
-    pci_root(machine, &mut inside);
-    board(&mut inside);
-    vmbus(&mut inside);
-    for id in 0..machine.processor_count {
-        processor(id, &mut inside);
-    }
-    aml.extend(Scope::raw(Path::new("\\_SB_"), inside));
 }
 
 /// As in the MADT, by unique number.
@@ -55,13 +57,17 @@ fn processor(id: u32, aml: &mut Vec<u8>) {
     .to_aml_bytes(aml);
 }
 
-fn pci_root(machine: Machine, aml: &mut Vec<u8>) {
-    // Firmware puts memory windows above the first of these addresses that is behind the memory.
-    let window = if machine.low_memory_end <= 0x8000_0000 {
+/// Firmware puts memory windows above the first of these addresses that is behind the memory.
+pub fn window_start(machine: Machine) -> u32 {
+    if machine.low_memory_end <= 0x8000_0000 {
         0x8000_0000
     } else {
-        0xc000_0000u32
-    };
+        0xc000_0000
+    }
+}
+
+fn pci_root(machine: Machine, aml: &mut Vec<u8>) {
+    let window = window_start(machine);
     let buses = AddressSpace::new_bus_number(0u16, 0);
     let configuration = ports(0xcf8, 8);
     let low_ports = AddressSpace::new_io(0u16, 0xcf7, None);
@@ -77,7 +83,7 @@ fn pci_root(machine: Machine, aml: &mut Vec<u8>) {
         AddressSpaceCacheable::NotCacheable,
         true,
         window,
-        PCI_WINDOW_END,
+        WINDOW_END,
         None,
     );
     let resources = ResourceTemplate::new(vec![
@@ -126,7 +132,7 @@ impl Aml for Raw {
     }
 }
 
-fn device(aml: &mut Vec<u8>, name: &str, id: &str, unique: u8, resources: Vec<&dyn Aml>) {
+pub fn device(aml: &mut Vec<u8>, name: &str, id: &str, unique: u8, resources: Vec<&dyn Aml>) {
     Device::new(
         Path::new(name),
         vec![
@@ -160,13 +166,7 @@ fn isa_bus() -> Vec<u8> {
         0,
         vec![&ports(0x40, 4), &IsaInterrupt(0)],
     );
-    device(
-        &mut aml,
-        "RTC_",
-        "PNP0B00",
-        0,
-        vec![&ports(0x70, 4), &IsaInterrupt(8)],
-    );
+    clock(&mut aml);
     device(&mut aml, "SPKR", "PNP0800", 0, vec![&ports(0x61, 1)]);
     device(
         &mut aml,
@@ -176,20 +176,7 @@ fn isa_bus() -> Vec<u8> {
         vec![&ports(0x60, 1), &ports(0x64, 1), &IsaInterrupt(1)],
     );
     device(&mut aml, "MOU_", "PNP0F13", 0, vec![&IsaInterrupt(12)]);
-    device(
-        &mut aml,
-        "COM1",
-        "PNP0501",
-        1,
-        vec![&ports(0x3f8, 8), &IsaInterrupt(4)],
-    );
-    device(
-        &mut aml,
-        "COM2",
-        "PNP0501",
-        2,
-        vec![&ports(0x2f8, 8), &IsaInterrupt(3)],
-    );
+    serial_ports(&mut aml);
     device(
         &mut aml,
         "DMAC",
@@ -223,9 +210,38 @@ fn isa_bus() -> Vec<u8> {
     bridge
 }
 
+/// The real-time clock.
+pub fn clock(aml: &mut Vec<u8>) {
+    device(
+        aml,
+        "RTC_",
+        "PNP0B00",
+        0,
+        vec![&ports(0x70, 4), &IsaInterrupt(8)],
+    );
+}
+
+/// COM1 and COM2.
+pub fn serial_ports(aml: &mut Vec<u8>) {
+    device(
+        aml,
+        "COM1",
+        "PNP0501",
+        1,
+        vec![&ports(0x3f8, 8), &IsaInterrupt(4)],
+    );
+    device(
+        aml,
+        "COM2",
+        "PNP0501",
+        2,
+        vec![&ports(0x2f8, 8), &IsaInterrupt(3)],
+    );
+}
+
 /// The bus of synthetic devices. Linux goes by the compatible name, Windows by either; the
 /// interrupt is for guests without a SynIC, of which there are none.
-fn vmbus(aml: &mut Vec<u8>) {
+pub fn vmbus(aml: &mut Vec<u8>) {
     Device::new(
         Path::new("VMBS"),
         vec![

@@ -6,19 +6,21 @@ const BASE: u64 = 0x7fff_0000;
 
 type ByName = BTreeMap<String, Vec<u8>>;
 
-/// The tables as an operating system sees them, by signature.
+const MACHINE: Machine = Machine {
+    processor_count: 2,
+    low_memory_end: 0x4000_0000,
+    high_memory_end: 1 << 32,
+    generation_id: *b"0123456789abcdef",
+};
+
+/// The tables of a Generation 1 machine as an operating system sees them, by signature.
 fn placed() -> (ByName, Vec<u8>) {
-    let (tables, rsdp, _) = placed_with_id();
+    let (tables, rsdp, _) = place(generation_1::files(MACHINE));
     (tables, rsdp)
 }
 
 /// And where the generation identifier's file is.
-fn placed_with_id() -> (ByName, Vec<u8>, (u64, Vec<u8>)) {
-    let files = files(Machine {
-        processor_count: 2,
-        low_memory_end: 0x4000_0000,
-        generation_id: *b"0123456789abcdef",
-    });
+fn place(files: ByName) -> (ByName, Vec<u8>, (u64, Vec<u8>)) {
     let placed = interpreter::run(&files[LOADER], &files, BASE);
     let (base, memory) = &placed[TABLES];
     let rsdp = placed[RSDP].1.clone();
@@ -98,8 +100,33 @@ fn fields_lie_where_the_specification_says() {
 }
 
 #[test]
+fn generation_2_has_the_shape_of_hyper_vs() {
+    let (tables, ..) = place(generation_2::files(MACHINE));
+    let fadt = &tables["FACP"];
+    let word = |at: usize| u32::from_le_bytes(fadt[at..at + 4].try_into().expect("four"));
+    assert_eq!((fadt[46], word(48), fadt[52]), (9, 0, 0), "always on");
+    assert_eq!((word(56), word(64), word(76)), (0x400, 0x404, 0x408));
+    assert_eq!(fadt[109..111], [4, 0], "no VGA, no 8042");
+    assert_eq!((fadt[116], word(120), fadt[128]), (1, 0x433, 1));
+    assert_eq!(tables["APIC"][40..44], [0; 4], "no 8259s");
+    let has = |name: &[u8]| {
+        tables["DSDT"]
+            .windows(name.len())
+            .any(|bytes| bytes == name)
+    };
+    assert!(has(b"VMOD") && has(b"ACPI0004") && has(b"VMBus"));
+    // EISA identifiers of a PCI root, of a keyboard, of an 8254.
+    for absent in [0x030a_d041u32, 0x0303_d041, 0x0001_d041] {
+        assert!(!has(&absent.to_le_bytes()), "{absent:#x}");
+    }
+    for (name, table) in &tables {
+        assert_eq!(sum(table), 0, "{name}");
+    }
+}
+
+#[test]
 fn the_generation_identifier_is_where_its_device_says() {
-    let (tables, _, (base, file)) = placed_with_id();
+    let (tables, _, (base, file)) = place(generation_1::files(MACHINE));
     let ssdt = &tables["SSDT"];
     // Name (VGIA, Package (2) { low, 0 })
     assert_eq!(ssdt[36..45], [8, b'V', b'G', b'I', b'A', 0x12, 8, 2, 0x0c]);
@@ -119,7 +146,9 @@ fn tables_pass_the_acpi_compiler() {
     }
     let folder = std::env::temp_dir().join(format!("entente-acpi-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for the tables");
-    for (name, table) in placed().0 {
+    let second = place(generation_2::files(MACHINE)).0;
+    let second = second.into_iter().map(|(name, table)| (name + "2", table));
+    for (name, table) in placed().0.into_iter().chain(second) {
         let path = folder.join(format!("{name}.aml"));
         std::fs::write(&path, table).expect("written");
         let run = Command::new("iasl")

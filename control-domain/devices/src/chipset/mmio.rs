@@ -11,13 +11,8 @@ impl Chipset {
     pub fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64) {
         self.tick(now_ns);
         data.fill(0xff);
-        if let Some(offset) = offset(gpa, ioapic::BASE, ioapic::LENGTH) {
-            // The register is 32 bits wide.
-            let register = self.interrupts.ioapic.read(offset & !3).to_le_bytes();
-            let bytes = register.iter().skip((offset & 3) as usize);
-            for (byte, value) in data.iter_mut().zip(bytes) {
-                *byte = *value;
-            }
+        if let Some(offset) = ioapic::offset(gpa) {
+            self.interrupts.ioapic.read_bytes(offset, data);
         } else if let Some(offset) = offset(gpa, vga::LEGACY_WINDOW, vga::LEGACY_LENGTH)
             && self.pci.vga.legacy_enabled().1
         {
@@ -30,13 +25,10 @@ impl Chipset {
     /// A write of 1 to 8 bytes at a guest-physical address that is not mapped, or mapped read only.
     pub fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, memory: &dyn GuestMemory) {
         self.tick(now_ns);
-        if let Some(offset) = offset(gpa, ioapic::BASE, ioapic::LENGTH) {
-            if let Some(value) = data.first_chunk() {
-                let value = u32::from_le_bytes(*value);
-                self.interrupts
-                    .ioapic
-                    .write(offset, value, &mut self.interrupts.messages);
-            }
+        if let Some(offset) = ioapic::offset(gpa) {
+            self.interrupts
+                .ioapic
+                .write_bytes(offset, data, &mut self.interrupts.messages);
         } else if let Some(offset) = offset(gpa, vga::LEGACY_WINDOW, vga::LEGACY_LENGTH) {
             if self.pci.vga.legacy_enabled().1 {
                 for (i, byte) in (0..).zip(data) {

@@ -9,6 +9,7 @@ use crate::floppy;
 use crate::fw_cfg;
 use crate::ide::Ide;
 use crate::pci::Pci;
+use crate::port_width::{bytes, mask};
 use crate::smbus;
 
 /// Bits 1 and 2 of the reset control register: a full reset, and the reset itself, by its edge.
@@ -275,16 +276,4 @@ impl Chipset {
 
 fn is_dma(port: u16) -> bool {
     dma::FIRST.contains(&port) || dma::SECOND.contains(&port) || dma::PAGES.contains(&port)
-}
-
-fn bytes(size: u8, mut read: impl FnMut(u16) -> u8) -> u32 {
-    (0..size.into()).fold(0, |value, i| value | u32::from(read(i)) << (8 * i))
-}
-
-fn mask(size: u8) -> u32 {
-    match size {
-        1 => 0xff,
-        2 => 0xffff,
-        _ => u32::MAX,
-    }
 }

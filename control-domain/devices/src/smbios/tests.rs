@@ -24,6 +24,7 @@ fn parse(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>, Vec<String>)> {
 #[test]
 fn structures_have_their_lengths_and_the_anchor_counts_them() {
     let machine = Machine {
+        generation: Generation::One,
         processor_count: 2,
         memory_bytes: [3 << 30, 1 << 30],
         guid: *b"0123456789abcdef",

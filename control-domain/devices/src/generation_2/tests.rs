@@ -1,0 +1,208 @@
+use super::*;
+use crate::block::{BlockBackend, BlockError};
+use crate::layout::Target;
+use crate::test_memory::Ram;
+
+const ROM_BYTES: u64 = 64 << 10;
+const ROM: u64 = (1 << 32) - ROM_BYTES;
+
+struct Variables(Vec<u8>);
+
+impl FlashMemory for Variables {
+    fn size(&self) -> u32 {
+        self.0.len() as u32
+    }
+    fn read(&self, offset: u32, data: &mut [u8]) {
+        let start = offset as usize;
+        data.copy_from_slice(&self.0[start..start + data.len()]);
+    }
+    fn write(&mut self, offset: u32, data: &[u8]) {
+        let start = offset as usize;
+        self.0[start..start + data.len()].copy_from_slice(data);
+    }
+    fn flush(&mut self) -> bool {
+        true
+    }
+}
+
+struct NoSectors;
+
+impl BlockBackend for NoSectors {
+    fn size_sectors(&self) -> u64 {
+        0
+    }
+    fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), BlockError> {
+        Ok(())
+    }
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), BlockError> {
+        Ok(())
+    }
+    fn flush(&mut self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    chipset: Chipset,
+    ram: Ram,
+}
+
+impl Bench {
+    fn new(disks: usize) -> Self {
+        let disk = || FirmwareDisk {
+            disk: Box::new(NoSectors),
+            sector_bytes: 512,
+        };
+        let chipset = Chipset::new(Config {
+            processor_count: 2,
+            memory_bytes: 5 << 30,
+            rom_bytes: ROM_BYTES,
+            variables: Box::new(Variables(vec![0xff; 16 << 10])),
+            utc_seconds: 951_827_696,
+            guid: [7; 16],
+            generation_id: [8; 16],
+            video_memory: Box::new(vec![0; 16 << 20]),
+            serial: [None, None],
+            firmware_log: None,
+            disks: (0..disks).map(|_| disk()).collect(),
+        });
+        let ram = Ram::new(1 << 20);
+        Bench { chipset, ram }
+    }
+
+    fn read(&mut self, port: u16, size: u8) -> u32 {
+        self.chipset.port_read(port, size, 0)
+    }
+
+    fn write(&mut self, port: u16, size: u8, value: u32) {
+        self.chipset.port_write(port, size, value, 0, &self.ram);
+    }
+
+    fn configure(&mut self, device: u32, function: u32, register: u32, value: u32) {
+        let address = 0x8000_0000 | device << 11 | function << 8 | register;
+        self.write(0xcf8, 4, address);
+        self.write(0xcfc, 4, value);
+    }
+
+    fn identity(&mut self, device: u32, function: u32) -> u32 {
+        self.write(0xcf8, 4, 0x8000_0000 | device << 11 | function << 8);
+        self.read(0xcfc, 4)
+    }
+}
+
+#[test]
+fn the_firmware_finds_its_bus_and_the_operating_system_none() {
+    let mut bench = Bench::new(2);
+    let mut found = Vec::new();
+    for device in 0..32 {
+        for function in 0..8 {
+            match bench.identity(device, function) {
+                u32::MAX => {}
+                identity => found.push((device, function, identity)),
+            }
+        }
+    }
+    assert_eq!(
+        found,
+        [
+            (0, 0, 0x1237_8086),
+            (1, 0, 0x7110_8086),
+            (1, 3, 0x7113_8086),
+            (2, 0, 0x1111_1234),
+            (3, 0, 0x1001_1af4),
+            (4, 0, 0x1001_1af4),
+        ]
+    );
+    bench.write(0x510, 2, 0);
+    assert_eq!(bench.read(0x511, 4), u32::from_le_bytes(*b"QEMU"));
+    // The firmware's own way to the power management block, and a boot loader's look at the timer.
+    bench.configure(1, 3, 0x40, 0xb001);
+    bench.configure(1, 3, 0x80, 1);
+    assert_eq!(bench.read(0xb004, 2), 1, "ACPI is on");
+    bench.read(0x408, 4);
+    assert_eq!(bench.identity(0, 0), 0x1237_8086);
+    // The operating system's.
+    bench.write(0x402, 2, 0x100);
+    assert_eq!(bench.identity(0, 0), u32::MAX);
+    assert_eq!(bench.read(0xcf8, 4), u32::MAX, "no mechanism 1");
+    assert_eq!(bench.read(0xb004, 2), 0xffff);
+    assert_eq!(bench.read(0x511, 4), u32::MAX);
+}
+
+#[test]
+fn memory_of_the_screen_stays_where_the_firmware_put_it() {
+    let mut bench = Bench::new(0);
+    bench.configure(2, 0, 0x10, 0xc000_0000);
+    bench.configure(2, 0, 0x04, 3);
+    assert!(bench.chipset.take_outputs().layout_changed);
+    let screen = Region {
+        start: 0xc000_0000,
+        length: 16 << 20,
+        target: Target::VideoMemory { offset: 0 },
+    };
+    assert!(bench.chipset.memory_layout().contains(&screen));
+    bench.write(0x400, 2, 0);
+    assert!(!bench.chipset.take_outputs().layout_changed);
+    let layout = bench.chipset.memory_layout();
+    assert!(layout.contains(&screen));
+    for pair in layout.windows(2) {
+        assert!(pair[0].start + pair[0].length <= pair[1].start, "{pair:?}");
+    }
+    let last = layout.last().expect("regions");
+    assert_eq!((last.start, last.length), (1 << 32, 2 << 30));
+}
+
+#[test]
+fn variables_are_mapped_while_their_array_is_readable() {
+    let mut bench = Bench::new(0);
+    let rom = |bench: &Bench| {
+        let layout = bench.chipset.memory_layout();
+        let rom = layout.iter().find_map(|region| match region.target {
+            Target::Rom { offset } => Some((region.start - ROM, offset)),
+            _ => None,
+        });
+        rom.expect("a ROM")
+    };
+    assert_eq!(rom(&bench), (0, 0));
+    bench.chipset.mmio_write(ROM + 5, &[0x40], 0);
+    assert_eq!(rom(&bench), (16 << 10, 16 << 10));
+    assert!(bench.chipset.take_outputs().layout_changed);
+    bench.chipset.mmio_write(ROM + 5, &[0x21], 0);
+    assert!(!bench.chipset.has_outputs());
+    let mut bytes = [0; 2];
+    bench.chipset.mmio_read(ROM + 5, &mut bytes, 0);
+    assert_eq!(bytes, [0x80; 2], "the status");
+    bench.chipset.mmio_write(ROM + 5, &[0xff], 0);
+    assert_eq!(rom(&bench), (0, 0));
+    bench.chipset.mmio_read(ROM + 5, &mut bytes, 0);
+    assert_eq!(bytes, [0x21, 0xff]);
+    // The code behind them is no flash.
+    bench.chipset.mmio_write(ROM + (16 << 10), &[0x40], 0);
+    assert_eq!(rom(&bench), (0, 0));
+}
+
+#[test]
+fn the_machine_is_reset_and_turned_off() {
+    for (port, value) in [(RESET_PORT, 1), (0xcf9, 6)] {
+        let mut bench = Bench::new(0);
+        bench.write(port, 1, 0);
+        assert!(!bench.chipset.has_outputs());
+        bench.write(port, 1, value);
+        assert!(bench.chipset.take_outputs().reset);
+    }
+    let mut bench = Bench::new(0);
+    bench.write(0x404, 2, 1 << 13 | 1);
+    assert!(bench.chipset.take_outputs().power_off);
+    assert!(!bench.chipset.press_power_button());
+    bench.write(0x402, 2, 0x100);
+    assert!(bench.chipset.press_power_button());
+}
+
+#[test]
+fn disks_are_booted_in_their_order() {
+    assert_eq!(
+        firmware_devices::boot_order(2),
+        b"/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\0"
+    );
+    assert!(firmware_devices::boot_order(0).is_empty());
+}

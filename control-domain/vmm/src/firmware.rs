@@ -1,0 +1,107 @@
+//! A machine's firmware: images of Debian's, as they are, and for UEFI the machine's variables.
+
+use crate::layout::PoolPlan;
+use crate::machine_file::MachineFile;
+use crate::memory::BusMemory;
+use crate::variable_store::VariableStore;
+use std::path::{Path, PathBuf};
+
+/// The largest BIOS image.
+const MOST_BIOS_BYTES: u64 = 1 << 20;
+/// The largest UEFI firmware, variables and code: the I/O APIC and the local APICs end below it.
+const MOST_UEFI_BYTES: u64 = 16 << 20;
+/// Where the images of the boot disk keep firmware.
+const FOLDER: &str = "/usr/share/entente";
+/// Templates of variables, without Secure Boot and with it.
+const TEMPLATES: [&str; 2] = ["OVMF_VARS_4M.fd", "OVMF_VARS_4M.ms.fd"];
+
+/// The firmware.
+pub enum Firmware {
+    /// SeaBIOS, and SeaVGABIOS for the video adapter.
+    Bios {
+        /// The BIOS image.
+        bios: Vec<u8>,
+        /// The VGA BIOS image.
+        video: Vec<u8>,
+    },
+    /// OVMF.
+    Uefi {
+        /// The code, which lies behind the variables.
+        code: Vec<u8>,
+        /// The variables.
+        store: VariableStore,
+    },
+}
+
+impl Firmware {
+    /// Reads the firmware of the machine in `folder`.
+    ///
+    /// # Errors
+    /// One sentence with a file's name.
+    pub fn open(file: &MachineFile, folder: &Path) -> Result<Self, String> {
+        let named = file.firmware.as_deref();
+        let (firmware, most) = if file.generation == 1 {
+            let video = file.video_firmware.as_deref();
+            let firmware = Self::Bios {
+                bios: read(named, folder, &["bios-256k.bin", "bios.bin"])?,
+                video: read(video, folder, &["vgabios-stdvga.bin"])?,
+            };
+            (firmware, MOST_BIOS_BYTES)
+        } else {
+            let template = read(None, folder, &[TEMPLATES[usize::from(file.secure_boot)]])?;
+            let firmware = Self::Uefi {
+                code: read(named, folder, &["OVMF_CODE_4M.fd"])?,
+                store: VariableStore::open(folder, file.secure_boot, &template)?,
+            };
+            (firmware, MOST_UEFI_BYTES)
+        };
+        let bytes = firmware.rom_bytes();
+        if bytes == 0 || !bytes.is_multiple_of(4096) || bytes > most {
+            return Err(format!(
+                "the firmware has {bytes} bytes; it must be whole pages, at most {} MiB",
+                most >> 20
+            ));
+        }
+        Ok(firmware)
+    }
+
+    /// Bytes of the ROM.
+    pub fn rom_bytes(&self) -> u64 {
+        match self {
+            Self::Bios { bios, .. } => bios.len() as u64,
+            Self::Uefi { code, store } => u64::from(store.size()) + code.len() as u64,
+        }
+    }
+
+    /// Puts the ROM into the machine's granules.
+    ///
+    /// # Errors
+    /// One sentence with a file's name.
+    pub fn write(&self, memory: &BusMemory, plan: &PoolPlan) -> Result<(), String> {
+        let mapping = memory.0.mapping();
+        match self {
+            Self::Bios { bios, .. } => mapping.write(plan.rom, bios),
+            Self::Uefi { code, store } => {
+                mapping.write(plan.rom, &store.load()?);
+                mapping.write(plan.rom + u64::from(store.size()), code);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The image that was named, relative to the machine's folder, or the first of the usual ones.
+fn read(named: Option<&Path>, folder: &Path, usual: &[&str]) -> Result<Vec<u8>, String> {
+    let candidates: Vec<PathBuf> = match named {
+        Some(path) => vec![folder.join(path)],
+        None => usual
+            .iter()
+            .map(|name| Path::new(FOLDER).join(name))
+            .collect(),
+    };
+    let found = candidates
+        .iter()
+        .find(|path| path.exists())
+        .unwrap_or(&candidates[0]);
+    std::fs::read(found).map_err(|e| format!("{}: {e}", found.display()))
+}

@@ -1,0 +1,78 @@
+//! The chipset of a Generation 2 machine as its board.
+
+use crate::board::Board;
+use crate::memory::BusMemory;
+use devices::generation_2::Chipset;
+use devices::{Outputs, Picture, Region};
+
+impl Board for Chipset {
+    fn port_read(&mut self, port: u16, size: u8, now_ns: u64, _: &BusMemory) -> u32 {
+        Chipset::port_read(self, port, size, now_ns)
+    }
+
+    fn port_write(&mut self, port: u16, size: u8, value: u32, now_ns: u64, memory: &BusMemory) {
+        Chipset::port_write(self, port, size, value, now_ns, memory);
+    }
+
+    fn mmio_read(&mut self, gpa: u64, data: &mut [u8], now_ns: u64) {
+        Chipset::mmio_read(self, gpa, data, now_ns);
+    }
+
+    fn mmio_write(&mut self, gpa: u64, data: &[u8], now_ns: u64, _: &BusMemory) {
+        Chipset::mmio_write(self, gpa, data, now_ns);
+    }
+
+    fn end_of_interrupt(&mut self, vector: u8) {
+        Chipset::end_of_interrupt(self, vector);
+    }
+
+    /// There are no 8259s.
+    fn interrupt_pending(&self) -> bool {
+        false
+    }
+
+    fn acknowledge_interrupt(&mut self) -> u8 {
+        0
+    }
+
+    fn advance(&mut self, now_ns: u64) {
+        Chipset::advance(self, now_ns);
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        Chipset::next_deadline_ns(self)
+    }
+
+    fn has_outputs(&self) -> bool {
+        Chipset::has_outputs(self)
+    }
+
+    fn take_outputs(&mut self) -> Outputs {
+        Chipset::take_outputs(self)
+    }
+
+    /// OVMF takes it for granted (its `PcdFSBClock`).
+    fn apic_hz(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn memory_layout(&self) -> Vec<Region> {
+        Chipset::memory_layout(self)
+    }
+
+    fn press_power_button(&mut self) -> bool {
+        Chipset::press_power_button(self)
+    }
+
+    fn receive(&mut self, port: usize, bytes: &[u8]) -> usize {
+        self.serial_input(port, bytes)
+    }
+
+    fn picture(&self) -> Option<Picture> {
+        Chipset::picture(self)
+    }
+
+    fn inspect(&self) -> Vec<(&'static str, String)> {
+        Chipset::inspect(self)
+    }
+}
