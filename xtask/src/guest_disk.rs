@@ -15,6 +15,7 @@
 //! - The disk is a function of the recipe, the pinned packages and this code: dates are the one
 //!   epoch, identifiers are derived.
 
+mod boot_files;
 mod recipe;
 mod root_disk;
 mod sandbox;
@@ -46,8 +47,9 @@ const TOOLS: [&str; 8] = [
 ];
 
 /// This code: when it changes, a disk that was made before is out of date.
-const SOURCE: [&str; 6] = [
+const SOURCE: [&str; 7] = [
     include_str!("guest_disk.rs"),
+    include_str!("guest_disk/boot_files.rs"),
     include_str!("guest_disk/recipe.rs"),
     include_str!("guest_disk/root_disk.rs"),
     include_str!("guest_disk/sandbox.rs"),
@@ -66,7 +68,10 @@ pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
     let recipe = GuestRecipe::parse(&text)
         .with_context(|| format!("{} is no guest's recipe", path.display()))?;
     let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
-    let packages = store.fetch_with_dependencies(&names)?;
+    let packages = match names.is_empty() {
+        true => store.fetch(&recipe.packages_of_boot_files())?,
+        false => store.fetch_with_dependencies(&names)?,
+    };
     let tools = store.fetch_with_dependencies(&TOOLS)?;
 
     let key = key(&text, &[&packages, &tools]);
@@ -75,7 +80,7 @@ pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
     if !disk.exists() {
         let work = folder.join("work");
         remove(&work)?;
-        make(&recipe, &packages, &tools, &work)?;
+        make(context, store, &recipe, &packages, &tools, &work)?;
         std::fs::rename(work.join("out").join(DISK), &disk)
             .with_context(|| format!("{} can't be written", disk.display()))?;
         remove(&work)?;
@@ -103,7 +108,14 @@ pub fn install(context: &Context, store: &Store, name: &str) -> Result<PathBuf> 
     Ok(folder)
 }
 
-fn make(recipe: &GuestRecipe, packages: &[Package], tools: &[Package], work: &Path) -> Result<()> {
+fn make(
+    context: &Context,
+    store: &Store,
+    recipe: &GuestRecipe,
+    packages: &[Package],
+    tools: &[Package],
+    work: &Path,
+) -> Result<()> {
     let bar = progress::bar("guest", 4);
     let step = |what: &'static str| {
         bar.set_message(what);
@@ -114,7 +126,10 @@ fn make(recipe: &GuestRecipe, packages: &[Package], tools: &[Package], work: &Pa
     step("tools");
     let tools = Sandbox::unpack(tools, &work.join("tools"), &out)?;
     step("packages");
-    userland::build(recipe, packages, &tools, &work.join("root"), &out)?;
+    match recipe.packages.is_empty() {
+        true => boot_files::build(context, store, recipe, &out)?,
+        false => userland::build(recipe, packages, &tools, &work.join("root"), &out)?,
+    }
     step("disk");
     root_disk::build(recipe, &tools)?;
     step("VHD");

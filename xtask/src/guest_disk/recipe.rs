@@ -3,7 +3,7 @@
 use crate::digest;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One guest.
 #[derive(Clone, Debug, Deserialize)]
@@ -11,8 +11,12 @@ use std::collections::BTreeMap;
 pub struct GuestRecipe {
     /// Its name; the disk's identifiers are derived from it.
     pub name: String,
-    /// Debian's packages; what they depend on comes along.
+    /// Debian's packages; what they depend on comes along. Without any, there is no userland on the disk.
+    #[serde(default)]
     pub packages: Vec<String>,
+    /// In place of a userland: files of packages, by their paths on the disk.
+    #[serde(default)]
+    pub boot_files: BTreeMap<String, BootFile>,
     /// Folders whose content is left out of every package.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -30,6 +34,16 @@ pub struct GuestRecipe {
     machine: BTreeMap<String, serde_yaml::Value>,
 }
 
+/// A file of a package.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootFile {
+    /// The package.
+    pub package: String,
+    /// The file's path in it.
+    pub file: String,
+}
+
 /// In a file's content: the identifier of the root file system.
 const ROOT_UUID: &str = "{root_uuid}";
 
@@ -42,7 +56,12 @@ impl GuestRecipe {
             "disk_mib is {}; 64 to 65536 are possible",
             recipe.disk_mib
         );
-        for path in recipe.exclude.iter().chain(recipe.files.keys()) {
+        ensure!(
+            recipe.packages.is_empty() != recipe.boot_files.is_empty(),
+            "a guest has either packages or boot_files"
+        );
+        let paths = recipe.exclude.iter().chain(recipe.files.keys());
+        for path in paths.chain(recipe.boot_files.keys()) {
             let inside = path.strip_prefix('/');
             ensure!(
                 inside.is_some_and(|p| p.split('/').all(|name| !name.is_empty() && name != "..")),
@@ -58,6 +77,12 @@ impl GuestRecipe {
         self.files
             .iter()
             .map(move |(path, text)| (path.trim_start_matches('/'), text.replace(ROOT_UUID, &uuid)))
+    }
+
+    /// The packages that they are of, each once.
+    pub fn packages_of_boot_files(&self) -> Vec<&str> {
+        let packages = self.boot_files.values().map(|file| file.package.as_str());
+        packages.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// An identifier of this guest.
@@ -118,10 +143,22 @@ machine: {generation: 1, memory_mib: 128}
     }
 
     #[test]
+    fn a_guest_has_packages_or_boot_files() {
+        let both = format!("{TEXT}boot_files: {{/a: {{package: p, file: f}}}}\n");
+        assert!(GuestRecipe::parse(both.as_bytes()).is_err());
+        assert!(GuestRecipe::parse(TEXT.replace("[b]", "[]").as_bytes()).is_err());
+        let files = both.replace("[b]", "[]");
+        let recipe = GuestRecipe::parse(files.as_bytes()).unwrap();
+        assert_eq!(recipe.boot_files["/a"].file, "f");
+    }
+
+    #[test]
     fn the_recipes_of_this_checkout_are_read() {
         let root = crate::context::Context::find(true).unwrap().root;
-        let text = std::fs::read(root.join("image-recipes/guest-debian.yaml")).unwrap();
-        let recipe = GuestRecipe::parse(&text).unwrap();
-        assert_eq!(recipe.name, "debian");
+        for name in ["debian", "netboot"] {
+            let path = root.join(format!("image-recipes/guest-{name}.yaml"));
+            let recipe = GuestRecipe::parse(&std::fs::read(path).unwrap()).unwrap();
+            assert_eq!(recipe.name, name);
+        }
     }
 }
