@@ -2,6 +2,7 @@
 //! about its system, one pair at a time.
 
 use crate::session::{Response, Session};
+use crate::utf16::put;
 use crate::wire::{self, Version, kind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,15 +103,6 @@ fn set((key, value): &(String, String)) -> wire::Set {
     message.key_bytes = put(key, &mut message.key).into();
     message.value_bytes = put(value, &mut message.value).into();
     message
-}
-
-/// Writes text as UTF-16 with a 0 behind it, cut to what fits. Answers its bytes.
-fn put(text: &str, bytes: &mut [u8]) -> u32 {
-    let room = bytes.len() / 2 - 1;
-    let units = text.encode_utf16().take(room).chain([0]);
-    let text: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
-    bytes[..text.len()].copy_from_slice(&text);
-    text.len() as u32
 }
 
 /// UTF-16 of a guest, up to the first 0.

@@ -40,6 +40,8 @@ pub mod kind {
     pub const KEY_VALUE: u16 = 2;
     pub const SHUTDOWN: u16 = 3;
     pub const TIME_SYNC: u16 = 4;
+    pub const BACKUP: u16 = 5;
+    pub const FILE_COPY: u16 = 7;
 }
 
 /// Flags of [`Header`]: a request that is answered.
@@ -48,6 +50,9 @@ pub const REQUEST: u8 = 1 | 2;
 pub const RESPONSE: u8 = 4;
 /// [`PipeHeader::kind`] of data.
 pub const PIPE_DATA: u32 = 1;
+
+/// Most bytes of a file in a message.
+pub const FILE_COPY_BYTES: usize = 6144;
 
 layout! {
     /// What every packet of a message pipe begins with.
@@ -169,6 +174,48 @@ layout! {
         /// UTF-16.
         value: [u8; 2048],
     }
+    /// Backup.
+    Backup {
+        /// An operation of `backup`.
+        operation: u8,
+        /// 0.
+        reserved: [u8; 7],
+        /// Of an answer: what the guest is able to.
+        flags: U32,
+    }
+    /// What every message of a file copy begins with.
+    FileCopy {
+        /// An operation of `file_copy`.
+        operation: U32,
+        /// Not used.
+        services: [U64; 4],
+    }
+    /// A file copy begins.
+    FileCopyStart {
+        /// What all have.
+        header: FileCopy,
+        /// UTF-16, ends with 0.
+        file: [u8; 520],
+        /// Its folder: UTF-16, ends with 0.
+        folder: [u8; 520],
+        /// Bit 0 replaces a file, bit 1 makes folders.
+        flags: U32,
+        /// Bytes of the file.
+        size: U64,
+    }
+    /// A piece of a file.
+    FileCopyData {
+        /// What all have.
+        header: FileCopy,
+        /// 0.
+        reserved: U32,
+        /// Where in the file.
+        offset: U64,
+        /// How much of `data` it is.
+        size: U32,
+        /// The piece.
+        data: [u8; FILE_COPY_BYTES],
+    }
 }
 
 #[cfg(test)]
@@ -183,5 +230,8 @@ mod tests {
         assert_eq!(size_of::<TimeSample>(), 25);
         assert_eq!(size_of::<Enumerate>(), 2580);
         assert_eq!(size_of::<Set>(), 2576);
+        assert_eq!(size_of::<Backup>(), 12);
+        assert_eq!(size_of::<FileCopyStart>(), 1088);
+        assert_eq!(size_of::<FileCopyData>(), 6196);
     }
 }

@@ -30,6 +30,10 @@ pub enum What {
     HeartbeatLost,
     /// The guest was asked to shut down.
     ShutdownAsked,
+    /// The guest's file systems are at rest.
+    FileSystemsFrozen,
+    /// They go on.
+    FileSystemsThawed,
     /// The guest has crashed, and says so.
     GuestCrash {
         /// What it says, line by line.
@@ -100,6 +104,8 @@ impl fmt::Display for What {
             Self::HeartbeatAlive => f.write_str("the guest answers heartbeats"),
             Self::HeartbeatLost => f.write_str("the guest does not answer heartbeats any more"),
             Self::ShutdownAsked => f.write_str("the guest is asked to shut down"),
+            Self::FileSystemsFrozen => f.write_str("the guest's file systems are frozen"),
+            Self::FileSystemsThawed => f.write_str("the guest's file systems go on"),
             Self::GuestCrash { report } => f.write_str(&report.join("\n")),
             Self::DiskOutOfRoom { disk, why } => {
                 write!(f, "{disk}: {why}; the guest waits until there is room")

@@ -28,6 +28,27 @@ pub enum Request {
     Screenshot,
     /// What happens from now on, and what happened before: lines follow the answer until the machine ends.
     Events,
+    /// Brings the guest's file systems to rest, so that its disks can be copied.
+    Freeze {
+        /// After this time they go on by themselves.
+        #[serde(default = "a_minute")]
+        seconds: u64,
+    },
+    /// Lets the guest's file systems go on.
+    Thaw,
+    /// Copies a file into the guest.
+    CopyFile {
+        /// The file; a path that does not begin with / is in the machine's folder.
+        source: PathBuf,
+        /// Its path in the guest; one that ends with a separator is a folder.
+        destination: String,
+        /// Makes the folder, if it is not there.
+        #[serde(default)]
+        create_path: bool,
+        /// Replaces a file that is there.
+        #[serde(default)]
+        force: bool,
+    },
     /// Attaches a disk to a SCSI controller.
     AddDisk {
         /// Where; the first free place if it is not said.
@@ -61,6 +82,10 @@ pub enum Request {
 
 fn one() -> usize {
     1
+}
+
+fn a_minute() -> u64 {
+    60
 }
 
 /// Where a drive is attached.

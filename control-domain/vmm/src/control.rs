@@ -2,6 +2,7 @@
 
 mod drives;
 mod follow;
+mod guest;
 
 use crate::inspect;
 use crate::running::Running;
@@ -103,6 +104,14 @@ fn carry_out(running: &Running, request: Request) -> Result<Value, String> {
         Request::State => Ok(inspect::state(running)),
         Request::Show => Ok(inspect::tree(running)),
         Request::Stop { turn_off } => stop(running, turn_off),
+        Request::Freeze { seconds } => guest::freeze(running, seconds),
+        Request::Thaw => guest::thaw(running),
+        Request::CopyFile {
+            source,
+            destination,
+            create_path,
+            force,
+        } => guest::copy_file(running, &source, &destination, create_path, force),
         Request::AddDisk { place, path } => drives::add_disk(running, place, path),
         Request::ResizeDisk { place, size_bytes } => {
             drives::resize_disk(running, place, size_bytes)

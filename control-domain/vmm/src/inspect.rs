@@ -30,6 +30,7 @@ pub fn tree(running: &Running) -> Value {
     let mut tree = state(running);
     tree["process"] = std::process::id().into();
     tree["key_value_pairs"] = json!(running.services().pairs.all());
+    tree["file_systems_frozen"] = running.services().file_systems.are_frozen().into();
     {
         let hardware = running.hardware();
         tree["guid"] = hardware.file.guid().to_string().into();

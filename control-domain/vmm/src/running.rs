@@ -55,6 +55,13 @@ impl Running {
             Health::Lost => for_health.note(What::HeartbeatLost),
             Health::NoContact => {}
         });
+        let for_freezes = events.clone();
+        services.file_systems.set_listener(move |frozen| {
+            for_freezes.note(match frozen {
+                true => What::FileSystemsFrozen,
+                false => What::FileSystemsThawed,
+            });
+        });
         let scsi = Vec::new();
         Self(Arc::new(Shared {
             folder,

@@ -1,6 +1,6 @@
 //! The devices that every machine has on its VMBus, and the handles by which the vmm uses them.
 
-use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
 use std::time::{SystemTime, UNIX_EPOCH};
 use synthetic_input::keyboard::{Keyboard, Strokes};
 use synthetic_input::mouse::{Mouse, Movements};
@@ -19,6 +19,10 @@ pub struct Services {
     pub heartbeat: heartbeat::Status,
     /// What it says about itself.
     pub pairs: key_value::Pairs,
+    /// Freezes its file systems.
+    pub file_systems: backup::FileSystems,
+    /// Copies files into it.
+    pub copies: file_copy::Copies,
 }
 
 impl Services {
@@ -38,6 +42,8 @@ impl Services {
             Box::new(time_sync::TimeSync::new(Box::new(utc_ns))),
             Box::new(heartbeat::Heartbeat::new(self.heartbeat.clone())),
             Box::new(key_value::KeyValue::new(self.pairs.clone(), host)),
+            Box::new(backup::Backup::new(self.file_systems.clone())),
+            Box::new(file_copy::FileCopy::new(&self.copies)),
             Box::new(Keyboard::new(self.keyboard.clone())),
             Box::new(Mouse::new(self.mouse.clone())),
         ]

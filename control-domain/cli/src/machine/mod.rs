@@ -2,8 +2,10 @@
 
 mod add_disk;
 mod console;
+mod copy_file;
 mod disc;
 mod events;
+mod freeze;
 mod list;
 mod new;
 mod place;
@@ -28,6 +30,9 @@ pub const ENTRIES: &[Entry] = &[
     Entry::Command(&console::CONSOLE),
     Entry::Command(&screenshot::SCREENSHOT),
     Entry::Command(&events::EVENTS),
+    Entry::Command(&freeze::FREEZE),
+    Entry::Command(&freeze::THAW),
+    Entry::Command(&copy_file::COPY_FILE),
     Entry::Command(&add_disk::ADD_DISK),
     Entry::Command(&resize_disk::RESIZE_DISK),
     Entry::Command(&remove_disk::REMOVE_DISK),
