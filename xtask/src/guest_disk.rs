@@ -1,13 +1,15 @@
-//! A guest's disk from a recipe: a Linux userland with GRUB, as a dynamic VHD, made without root.
+//! A guest's disk from a recipe: a Linux userland with GRUB, as a dynamic VHD or, for UEFI, a VHDX, made
+//! without root.
 //!
 //! ```text
-//! packages ─ userland ─▶ root.tar ─ root_disk ─▶ disk.raw ─ virtual_pc ─▶ disk.vhd
+//! packages ─ userland ─▶ root.tar ┬ root_disk ─▶ disk.raw ─ virtual_pc ─▶ disk.vhd
+//!                                 └ uefi_disk ─▶ disk.raw ──────────────▶ disk.vhdx
 //! ```
 //!
 //! Packages are unpacked and set up by their own dpkg, in a user namespace where the person who
 //! builds is root; who owns what is kept by fakeroot. The file system, GRUB's core and the VHD come
 //! from Debian's mke2fs, grub-mkimage and qemu-img at pinned versions, so that neither the guest nor
-//! the format of its disk is our own work.
+//! the format of its VHD is our own work.
 //!
 //! # Invariants
 //!
@@ -19,19 +21,17 @@ mod boot_files;
 mod recipe;
 mod root_disk;
 mod sandbox;
+mod uefi_disk;
 mod userland;
 mod virtual_pc;
 
-use crate::context::{Context, create_folder, read, write};
+use crate::context::{Context, create_folder, write};
 use crate::packages::{Package, Store};
 use crate::{digest, host, progress};
 use anyhow::{Context as _, Result};
-use recipe::GuestRecipe;
+use recipe::{Firmware, GuestRecipe};
 use sandbox::Sandbox;
 use std::path::{Path, PathBuf};
-
-/// The disk's name in a machine's folder.
-const DISK: &str = "disk.vhd";
 
 /// Debian's packages of the programs that make the disk.
 const TOOLS: [&str; 8] = [
@@ -47,41 +47,40 @@ const TOOLS: [&str; 8] = [
 ];
 
 /// This code: when it changes, a disk that was made before is out of date.
-const SOURCE: [&str; 7] = [
+const SOURCE: [&str; 8] = [
     include_str!("guest_disk.rs"),
     include_str!("guest_disk/boot_files.rs"),
     include_str!("guest_disk/recipe.rs"),
     include_str!("guest_disk/root_disk.rs"),
     include_str!("guest_disk/sandbox.rs"),
+    include_str!("guest_disk/uefi_disk.rs"),
     include_str!("guest_disk/userland.rs"),
     include_str!("guest_disk/virtual_pc.rs"),
 ];
 
-/// Makes the guest of `image-recipes/guest-NAME.yaml`, or finds it in the cache. Answers the path
-/// of the VHD there.
-pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
+/// Makes the guest, or finds it in the cache. Answers the path of its disk there.
+fn made(context: &Context, store: &Store, recipe: &GuestRecipe) -> Result<PathBuf> {
     host::require(&["dpkg-deb"])?;
-    let path = context
-        .root
-        .join(format!("image-recipes/guest-{name}.yaml"));
-    let text = read(&path)?;
-    let recipe = GuestRecipe::parse(&text)
-        .with_context(|| format!("{} is no guest's recipe", path.display()))?;
     let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
     let packages = match names.is_empty() {
         true => store.fetch(&recipe.packages_of_boot_files())?,
         false => store.fetch_with_dependencies(&names)?,
     };
     let tools = store.fetch_with_dependencies(&TOOLS)?;
+    let loaders = match recipe.firmware {
+        Firmware::Bios => Vec::new(),
+        Firmware::Uefi => uefi_disk::packages(store)?,
+    };
 
-    let key = key(&text, &[&packages, &tools]);
+    let key = key(recipe, &[&packages, &tools, &loaders]);
+    let name = &recipe.name;
     let folder = context.cache.join(format!("guests/{name}-{}", &key[..16]));
-    let disk = folder.join(DISK);
+    let disk = folder.join(recipe.firmware.disk());
     if !disk.exists() {
         let work = folder.join("work");
         remove(&work)?;
-        make(context, store, &recipe, &packages, &tools, &work)?;
-        std::fs::rename(work.join("out").join(DISK), &disk)
+        make(context, store, recipe, &packages, &tools, &work)?;
+        std::fs::rename(work.join("out").join(recipe.firmware.disk()), &disk)
             .with_context(|| format!("{} can't be written", disk.display()))?;
         remove(&work)?;
         remove_outdated(&folder, name)?;
@@ -91,15 +90,11 @@ pub fn build(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
 
 /// Puts the guest into `out/data/machines/NAME/`, with its definition. Answers that folder.
 pub fn install(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
-    let disk = build(context, store, name)?;
-    let recipe = GuestRecipe::parse(&read(
-        &context
-            .root
-            .join(format!("image-recipes/guest-{name}.yaml")),
-    )?)?;
+    let recipe = GuestRecipe::read(&context.root.join("image-recipes"), name)?;
+    let disk = made(context, store, &recipe)?;
     let folder = context.out.join("data/machines").join(name);
-    write(&folder.join("machine.yaml"), recipe.machine_file(DISK)?)?;
-    let installed = folder.join(DISK);
+    write(&folder.join("machine.yaml"), recipe.machine_file()?)?;
+    let installed = folder.join(recipe.firmware.disk());
     // The cache keeps what was made; a link could be written through.
     let part = folder.join("disk.part");
     std::fs::copy(&disk, &part)
@@ -131,16 +126,21 @@ fn make(
         false => userland::build(recipe, packages, &tools, &work.join("root"), &out)?,
     }
     step("disk");
-    root_disk::build(recipe, &tools)?;
-    step("VHD");
-    virtual_pc::convert(recipe, &tools, DISK)?;
+    match recipe.firmware {
+        Firmware::Bios => {
+            root_disk::build(recipe, &tools)?;
+            step("VHD");
+            virtual_pc::convert(recipe, &tools, recipe.firmware.disk())?;
+        }
+        Firmware::Uefi => uefi_disk::build(context, store, recipe, &tools)?,
+    }
     bar.finish_and_clear();
     Ok(())
 }
 
 /// SHA-256 over all that the disk is made of. The store has checked each package's own digest.
-fn key(recipe: &[u8], packages: &[&[Package]]) -> String {
-    let mut text = digest::of_bytes(recipe);
+fn key(recipe: &GuestRecipe, packages: &[&[Package]]) -> String {
+    let mut text = digest::of_bytes(format!("{recipe:?}").as_bytes());
     for package in packages.iter().copied().flatten() {
         text.push_str(&format!("\n{} {}", package.name, package.version));
     }

@@ -23,7 +23,7 @@ const GIVEN: (&str, &str) = ("given", "from the base\n");
 /// How much of the content goes to one layer before the next one's turn.
 const TURN_BYTES: usize = 1 << 20;
 /// 2000-01-01T00:00:00Z, from where VHD counts seconds, in seconds since 1970.
-const VHD_EPOCH_SECONDS: u64 = 946_684_800;
+pub const VHD_EPOCH_SECONDS: u64 = 946_684_800;
 
 /// A disk of a machine, in the machine's folder.
 #[derive(Clone, Debug)]

@@ -1,9 +1,33 @@
 //! A guest's recipe: `image-recipes/guest-NAME.yaml`.
 
+use crate::context::read;
 use crate::digest;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What starts a guest.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// A BIOS, from an IDE disk.
+    #[default]
+    Bios,
+    /// UEFI, from a disk at a SCSI controller of VMBus.
+    Uefi,
+}
+
+impl Firmware {
+    /// The disk's name in the machine's folder.
+    pub fn disk(self) -> &'static str {
+        match self {
+            Self::Bios => "disk.vhd",
+            Self::Uefi => "disk.vhdx",
+        }
+    }
+}
 
 /// One guest.
 #[derive(Clone, Debug, Deserialize)]
@@ -11,6 +35,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct GuestRecipe {
     /// Its name; the disk's identifiers are derived from it.
     pub name: String,
+    /// What starts it.
+    #[serde(default)]
+    pub firmware: Firmware,
     /// Debian's packages; what they depend on comes along. Without any, there is no userland on the disk.
     #[serde(default)]
     pub packages: Vec<String>,
@@ -26,7 +53,8 @@ pub struct GuestRecipe {
     /// Shell commands run in the userland as its root after that.
     #[serde(default)]
     pub commands: Vec<String>,
-    /// Modules in GRUB's core.
+    /// Modules in GRUB's core for a BIOS; the one for UEFI is signed with those that it has.
+    #[serde(default)]
     pub grub_modules: Vec<String>,
     /// Size of the disk in MiB.
     pub disk_mib: u64,
@@ -44,6 +72,8 @@ pub struct BootFile {
     pub file: String,
 }
 
+/// In a recipe: the one that it adds to.
+const LIKE: &str = "like";
 /// In a file's content: the identifier of the root file system.
 const ROOT_UUID: &str = "{root_uuid}";
 
@@ -71,6 +101,24 @@ impl GuestRecipe {
         Ok(recipe)
     }
 
+    /// Reads `guest-NAME.yaml` in a folder. It may be `like` another one there: what it says is added to lists
+    /// and maps of that one, and replaces its single values.
+    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(format!("guest-{name}.yaml"));
+        let text = read(&path)?;
+        let in_file = || format!("{} is no guest's recipe", path.display());
+        let mut map: Mapping = serde_yaml::from_slice(&text).with_context(in_file)?;
+        if let Some(base) = map.remove(LIKE) {
+            let base = base.as_str().with_context(in_file)?;
+            let mut text = read(&folder.join(format!("guest-{base}.yaml")))?;
+            let mut merged: Value = serde_yaml::from_slice(&text).with_context(in_file)?;
+            merge(&mut merged, Value::Mapping(map));
+            text = serde_yaml::to_string(&merged)?.into_bytes();
+            return Self::parse(&text).with_context(in_file);
+        }
+        Self::parse(&text).with_context(in_file)
+    }
+
     /// Path, without the leading slash, and content of each file.
     pub fn files(&self) -> impl Iterator<Item = (&str, String)> {
         let uuid = digest::uuid_text(self.id("root file system"));
@@ -91,12 +139,30 @@ impl GuestRecipe {
     }
 
     /// The text of machine.yaml, with one disk.
-    pub fn machine_file(&self, disk: &str) -> Result<String> {
+    pub fn machine_file(&self) -> Result<String> {
         let fields = serde_yaml::to_string(&self.machine).context("machine.yaml can't be made")?;
+        let (controllers, controller) = match self.firmware {
+            Firmware::Bios => ("", "ide"),
+            Firmware::Uefi => ("scsi_controllers: 1\n", "scsi"),
+        };
         Ok(format!(
-            "name: {}\n{fields}disks:\n  - {{controller: ide, location: 0, path: {disk}}}\n",
-            self.name
+            "name: {}\n{fields}{controllers}disks:\n  - {{controller: {controller}, location: 0, path: {}}}\n",
+            self.name,
+            self.firmware.disk()
         ))
+    }
+}
+
+/// Adds `further` to `value`.
+fn merge(value: &mut Value, further: Value) {
+    match (value, further) {
+        (Value::Mapping(map), Value::Mapping(further)) => {
+            for (key, further) in further {
+                merge(map.entry(key).or_insert(Value::Null), further);
+            }
+        }
+        (Value::Sequence(list), Value::Sequence(further)) => list.extend(further),
+        (value, further) => *value = further,
     }
 }
 
@@ -125,12 +191,12 @@ machine: {generation: 1, memory_mib: 128}
     fn the_machine_has_the_disk() {
         let text = GuestRecipe::parse(TEXT.as_bytes())
             .unwrap()
-            .machine_file("d.vhd")
+            .machine_file()
             .unwrap();
         assert_eq!(
             text,
             "name: a\ngeneration: 1\nmemory_mib: 128\ndisks:\n  \
-             - {controller: ide, location: 0, path: d.vhd}\n"
+             - {controller: ide, location: 0, path: disk.vhd}\n"
         );
     }
 
@@ -155,10 +221,17 @@ machine: {generation: 1, memory_mib: 128}
     #[test]
     fn the_recipes_of_this_checkout_are_read() {
         let root = crate::context::Context::find(true).unwrap().root;
-        for name in ["debian", "netboot"] {
-            let path = root.join(format!("image-recipes/guest-{name}.yaml"));
-            let recipe = GuestRecipe::parse(&std::fs::read(path).unwrap()).unwrap();
-            assert_eq!(recipe.name, name);
-        }
+        let folder = root.join("image-recipes");
+        let recipe = GuestRecipe::read(&folder, "debian").unwrap();
+        assert_eq!(recipe.name, "debian");
+        let netboot = GuestRecipe::read(&folder, "netboot").unwrap();
+        assert_eq!(netboot.name, "netboot");
+        let uefi = GuestRecipe::read(&folder, "debian-uefi").unwrap();
+        assert_eq!(
+            (uefi.name.as_str(), uefi.firmware),
+            ("debian-uefi", Firmware::Uefi)
+        );
+        assert!(uefi.packages.len() > recipe.packages.len());
+        assert!(uefi.machine_file().unwrap().contains("generation: 2\n"));
     }
 }

@@ -20,7 +20,7 @@ const PARTITION_OFFSET: u64 = 1 << 20;
 /// Features that GRUB or older checkers don't know are left out.
 const FEATURES: &str = "^metadata_csum_seed,^orphan_file";
 
-/// Makes [`DISK`] from the userland's archive.
+/// Makes [`DISK`] for a BIOS from the userland's archive.
 pub fn build(recipe: &GuestRecipe, tools: &Sandbox) -> Result<()> {
     let size = recipe.disk_mib << 20;
     let path = tools.work().join(DISK);
@@ -29,17 +29,7 @@ pub fn build(recipe: &GuestRecipe, tools: &Sandbox) -> Result<()> {
     disk.set_len(size)
         .with_context(|| format!("{} can't be made so big", path.display()))?;
 
-    let uuid = digest::uuid_text(recipe.id("root file system"));
-    let seed = digest::uuid_text(recipe.id("directory hash"));
-    let blocks_kib = (size - PARTITION_OFFSET) >> 10;
-    tools.run(
-        "making the root file system",
-        &format!(
-            "mke2fs -q -F -t ext4 -b 4096 -O {FEATURES} -L root -U {uuid} \
-             -E offset={PARTITION_OFFSET},hash_seed={seed},root_owner=0:0,nodiscard,\
-             lazy_itable_init=0,lazy_journal_init=0 -d {WORK}/{ARCHIVE} {WORK}/{DISK} {blocks_kib}k"
-        ),
-    )?;
+    root_file_system(recipe, tools, PARTITION_OFFSET, size - PARTITION_OFFSET)?;
     let modules = recipe.grub_modules.join(" ");
     tools.run(
         "making GRUB's core",
@@ -63,6 +53,26 @@ pub fn build(recipe: &GuestRecipe, tools: &Sandbox) -> Result<()> {
         .and_then(|()| disk.write_all(&core))
         .and_then(|()| disk.sync_all())
         .with_context(|| format!("{} can't be written", path.display()))
+}
+
+/// Makes the root file system within [`DISK`], from the userland's archive.
+pub fn root_file_system(
+    recipe: &GuestRecipe,
+    tools: &Sandbox,
+    offset: u64,
+    size: u64,
+) -> Result<()> {
+    let uuid = digest::uuid_text(recipe.id("root file system"));
+    let seed = digest::uuid_text(recipe.id("directory hash"));
+    tools.run(
+        "making the root file system",
+        &format!(
+            "mke2fs -q -F -t ext4 -b 4096 -O {FEATURES} -L root -U {uuid} \
+             -E offset={offset},hash_seed={seed},root_owner=0:0,nodiscard,\
+             lazy_itable_init=0,lazy_journal_init=0 -d {WORK}/{ARCHIVE} {WORK}/{DISK} {}k",
+            size >> 10
+        ),
+    )
 }
 
 /// Sector 0: GRUB's boot.img with a disk signature and one active Linux partition to the disk's

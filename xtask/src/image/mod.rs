@@ -5,7 +5,7 @@ mod data_disk;
 pub mod esp;
 mod initramfs;
 mod kernel_modules;
-mod partition_table;
+pub mod partition_table;
 mod pe;
 
 use crate::context::{Context, read, write};

@@ -41,6 +41,8 @@ mod virtual_interrupt {
 }
 
 const RFLAGS_IF: u64 = 1 << 9;
+/// Of the intercepts of control registers (APM vol. 2 appendix B, offset 0).
+const CR8_WRITES: u32 = 1 << (16 + 8);
 /// DR7 after reset: no breakpoint is on.
 const DR7_INITIAL: u64 = 0x400;
 /// DR7: an access to a debug register is a #DB.
@@ -153,6 +155,7 @@ impl Vcpu<SvmCpu> for SvmVcpu {
                     guest.role.nmi_masked = false;
                     guest.vmcb.intercept_misc1 &= !misc1::IRET;
                 }
+                exit::CR8_WRITE => guest.forget_window(),
                 // The instruction runs again, on the guest's own registers.
                 code if exit::DEBUG_REGISTERS.contains(&code) => {
                     guest.take_debug_registers(cpu);
@@ -291,6 +294,9 @@ impl Vcpu<SvmCpu> for SvmVcpu {
                 vmcb.virtual_interrupt |= virtual_interrupt::REQUEST
                     | u64::from(class & 15) << virtual_interrupt::PRIORITY_SHIFT;
                 vmcb.intercept_misc1 |= misc1::VINTR;
+                if !self.has_next_rip {
+                    vmcb.intercept_cr |= CR8_WRITES;
+                }
             }
             None => vmcb.intercept_misc1 &= !misc1::VINTR,
         }
@@ -364,6 +370,18 @@ impl SvmVcpu {
         {
             self.role.interrupt_requested = false;
             self.vmcb.virtual_interrupt &= !virtual_interrupt::WHOLE_REQUEST;
+        }
+    }
+
+    /// QEMU ends itself at a write of CR8 while a virtual interrupt waits (docs/decisions/0004). None waits when
+    /// the instruction runs again; the window is asked for anew at the next exit, whose time the control domain's
+    /// tick bounds.
+    #[cold]
+    fn forget_window(&mut self) {
+        self.vmcb.intercept_cr &= !CR8_WRITES;
+        if !self.role.interrupt_requested {
+            self.vmcb.virtual_interrupt &= !virtual_interrupt::WHOLE_REQUEST;
+            self.vmcb.intercept_misc1 &= !misc1::VINTR;
         }
     }
 

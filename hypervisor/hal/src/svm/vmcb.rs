@@ -189,6 +189,7 @@ pub mod misc3 {
 pub mod exit {
     use core::ops::RangeInclusive;
 
+    pub const CR8_WRITE: u64 = 0x18;
     /// Reads of DR0 to DR15, then writes.
     pub const DEBUG_REGISTERS: RangeInclusive<u64> = 0x20..=0x3f;
     pub const DB: u64 = 0x41;
