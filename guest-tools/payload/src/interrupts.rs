@@ -81,7 +81,8 @@ extern "sysv64" fn handle(frame: &mut Frame) {
     if vector >= 32 {
         TSC[vector].store(crate::cpu::tsc(), SeqCst);
         HANDLED[me][vector].fetch_add(1, SeqCst);
-        if vector != usize::from(crate::apic::SPURIOUS) {
+        let ends = vector != usize::from(crate::apic::SPURIOUS);
+        if ends && !(me == 0 && crate::assist::end_is_untold()) {
             crate::apic::end_of_interrupt();
         }
         return;

@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "none")]
 mod apic;
+mod assist;
 #[cfg(target_os = "none")]
 mod clock;
 #[cfg(target_os = "none")]

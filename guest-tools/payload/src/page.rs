@@ -1,6 +1,7 @@
 //! Pages that the hypervisor writes to as well.
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// One page of memory, shared with the hypervisor.
 #[repr(C, align(4096))]
@@ -32,6 +33,13 @@ impl Page {
                 .cast::<u64>()
                 .read_volatile()
         }
+    }
+
+    /// Reads 8 bytes at a multiple of 8 and clears them, in one instruction.
+    pub fn take(&self, offset: usize) -> u64 {
+        assert!(offset <= 4088 && offset.is_multiple_of(8));
+        // SAFETY: within the page and aligned, and as long-lived as `self`; the hypervisor's accesses are whole words.
+        unsafe { AtomicU64::from_ptr(self.0.get().cast::<u8>().add(offset).cast()) }.swap(0, SeqCst)
     }
 
     /// Writes 8 bytes at a multiple of 8.

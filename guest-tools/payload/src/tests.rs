@@ -40,6 +40,7 @@ const ALL: &[Test] = &[
     ("reference-tsc-page", clocks::reference_tsc_page),
     ("x2apic", interrupts::x2apic),
     ("self-ipi", interrupts::self_ipi),
+    ("untold-end", interrupts::untold_end),
     ("apic-timer", timers::apic_timer),
     ("synic-message", synic::message),
     ("synic-queue", synic::queue),

@@ -75,14 +75,15 @@ pub struct VirtualProcessor {
 
 impl VirtualProcessor {
     /// A processor at power-on. Index 0 is the bootstrap processor and runs, the others wait for
-    /// start-up. `messages` and `events` are zeroed pages that stay with it for its life: the guest
-    /// sees them where it lays its SynIC overlays.
+    /// start-up. `messages`, `events` and `assist` are zeroed pages that stay with it for its life: the guest
+    /// sees them where it lays its overlays.
     pub fn new(
         partition: &Partition,
         index: u32,
         apic_id: u32,
         messages: &'static Page,
         events: &'static Page,
+        assist: &'static Page,
     ) -> Self {
         let bootstrap = index == 0;
         Self {
@@ -98,7 +99,7 @@ impl VirtualProcessor {
             tsc_adjust: 0,
             apic: LocalApic::new(apic_id, bootstrap, partition.tsc_hz, partition.apic_hz),
             msrs: GuestMsrs::new(partition.vendor, PHYSICAL_BITS),
-            hyperv: HyperV::new(partition, index, messages, events),
+            hyperv: HyperV::new(partition, index, messages, events, assist),
         }
     }
 
@@ -191,6 +192,28 @@ impl VirtualProcessor {
     /// Takes [`VirtualProcessor::pending_interrupt`] for injection.
     pub fn acknowledge(&mut self) -> Option<u8> {
         self.apic.acknowledge()
+    }
+
+    /// After each exit, before anything else: ends the interrupt whose end the guest was allowed not to tell,
+    /// if it has ended.
+    #[inline]
+    pub fn take_offered_end(&mut self, partition: &Partition, tsc: impl FnOnce() -> u64) {
+        if self.hyperv.is_end_offered() {
+            let now = ticks(partition, tsc());
+            if self.hyperv.take_offered_end(now, &mut self.apic) {
+                self.reschedule();
+            }
+        }
+    }
+
+    /// After [`VirtualProcessor::acknowledge`]: the guest need not tell the end if nothing waits for it.
+    pub fn offer_end(&mut self) {
+        self.hyperv.offer_end(&self.apic);
+    }
+
+    /// Interrupts are requested: the guest has to tell the end of the one in service.
+    pub fn withdraw_end(&mut self) {
+        self.hyperv.withdraw_end();
     }
 
     /// Would an interrupt of the 8259s be taken, or end a halt (LINT0 as ExtINT, not masked)?

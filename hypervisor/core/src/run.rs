@@ -132,6 +132,7 @@ impl<H: Hal> Processor<H> {
             apic_id,
             memory.page(messages),
             memory.page(events),
+            memory.page(assist),
         );
         let Some(vcpu) = hal.new_vcpu(machine.root, emulated.tsc_offset(partition)) else {
             [messages, events, assist]
@@ -274,6 +275,10 @@ impl<H: Hal> Run<'_, H> {
             self.processor
                 .emulated
                 .set_task_priority(self.processor.vcpu.task_priority());
+            let hal = self.hal;
+            self.processor
+                .emulated
+                .take_offered_end(&self.machine.partition, || hal.tsc());
             match exits::handle(self, exit) {
                 Next::Resume => {}
                 Next::Leave(reason) => return reason,
@@ -361,6 +366,7 @@ impl<H: Hal> Run<'_, H> {
             vcpu.request_window(None);
             return None;
         }
+        emulated.withdraw_end();
         let mut waiting = emulated.pending_interrupt();
         if waiting.is_some()
             && vcpu.interruptible()
@@ -368,6 +374,7 @@ impl<H: Hal> Run<'_, H> {
         {
             vcpu.inject_interrupt(vector);
             counters.injected += 1;
+            emulated.offer_end();
             waiting = emulated.pending_interrupt();
         }
         vcpu.request_window(

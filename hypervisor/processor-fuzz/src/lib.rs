@@ -23,8 +23,8 @@ const TSC_HZ: u64 = 2_000_000_000;
 const APIC_HZ: u64 = 200_000_000;
 const EPOCH: u64 = 5_000_000_000;
 
-/// The pages of the processor's SynIC live as long as the program; one input at a time has them.
-static PAGES: [Page; 2] = [const { [const { AtomicU64::new(0) }; 512] }; 2];
+/// The processor's pages live as long as the program; one input at a time has them.
+static PAGES: [Page; 3] = [const { [const { AtomicU64::new(0) }; 512] }; 3];
 static IN_USE: Mutex<()> = Mutex::new(());
 
 /// Runs the steps that `input` holds on a processor with its local APIC on.
@@ -40,8 +40,8 @@ pub fn processor(input: &[u8]) {
     };
     let partition = Partition::new(vendor, 2, TSC_HZ, APIC_HZ, EPOCH, first & 2 == 0);
     let index = u32::from(first >> 2 & 1);
-    let [messages, events] = &PAGES;
-    let processor = VirtualProcessor::new(&partition, index, index, messages, events);
+    let [messages, events, assist] = &PAGES;
+    let processor = VirtualProcessor::new(&partition, index, index, messages, events, assist);
     let mut guest = Guest {
         partition,
         processor,

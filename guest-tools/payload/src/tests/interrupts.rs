@@ -1,13 +1,15 @@
 //! Exceptions, the local APIC, other processors.
 
+use super::enlightenments::fault;
 use crate::clock::{sleep_us, wait_until_us};
 use crate::interrupts::{MAX_PROCESSORS, handled};
 use crate::options::Options;
 use crate::report::{Outcome, equal, holds};
-use crate::{apic, cpu, processors};
+use crate::{apic, assist, cpu, processors};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 const SELF_VECTOR: u8 = 0x40;
+const LOWER_VECTOR: u8 = 0x30;
 const PING: u8 = 0x41;
 const PONG: u8 = 0x42;
 const ROUNDS: u32 = 200;
@@ -62,6 +64,33 @@ pub fn self_ipi() -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// With the assist page, the end of an interrupt is told only if another one waits for it.
+pub fn untold_end() -> Outcome {
+    assist::enable(true).map_err(fault("VP assist page"))?;
+    let before = assist::untold();
+    self_ipi()?;
+    equal("untold", (assist::untold() - before).into(), ROUNDS.into())?;
+    let lower = handled(0, LOWER_VECTOR);
+    for n in 1..=ROUNDS {
+        apic::send_to_self(LOWER_VECTOR);
+        apic::send_to_self(SELF_VECTOR);
+        cpu::set_interrupts(true);
+        core::hint::black_box(n);
+        cpu::set_interrupts(false);
+        equal(
+            "behind",
+            (handled(0, LOWER_VECTOR) - lower).into(),
+            n.into(),
+        )?;
+    }
+    equal(
+        "told for the one behind",
+        (assist::untold() - before).into(),
+        (2 * ROUNDS).into(),
+    )?;
+    assist::enable(false).map_err(fault("VP assist page"))
 }
 
 pub fn processors() -> Outcome {

@@ -195,6 +195,13 @@ impl LocalApic {
         self.level.contains(vector).then_some(vector)
     }
 
+    /// Does nothing wait for the end of the interrupt in service: no other one, neither requested nor in service,
+    /// and no IOAPIC?
+    pub fn may_end_untold(&self) -> bool {
+        let alone = self.in_service.only();
+        self.request.is_empty() && alone.is_some_and(|vector| !self.level.contains(vector))
+    }
+
     /// Which vectors end by themselves when they are injected (SynIC AutoEOI).
     pub fn set_auto_eoi(&mut self, vectors: VectorSet) {
         self.auto_eoi = vectors;

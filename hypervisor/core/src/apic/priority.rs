@@ -49,6 +49,12 @@ impl VectorSet {
         None
     }
 
+    /// The vector if there is exactly one.
+    pub fn only(&self) -> Option<u8> {
+        let ones: u32 = self.words.iter().map(|word| word.count_ones()).sum();
+        if ones == 1 { self.highest() } else { None }
+    }
+
     /// Vectors 32·`index` to 32·`index` + 31 as the register shows them; `index` 0 to 7.
     pub fn register(&self, index: u32) -> u32 {
         (self.words[(index as usize >> 1) & 3] >> (32 * (index & 1))) as u32
@@ -84,6 +90,16 @@ mod tests {
             set.remove(vector);
         }
         assert_eq!(set, VectorSet::default());
+    }
+
+    #[test]
+    fn only_one_is_only() {
+        let mut set = VectorSet::default();
+        assert_eq!(set.only(), None);
+        set.insert(0x30);
+        assert_eq!(set.only(), Some(0x30));
+        set.insert(0xf0);
+        assert_eq!(set.only(), None);
     }
 
     #[test]

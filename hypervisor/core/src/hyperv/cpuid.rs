@@ -28,6 +28,8 @@ const SIGNAL_EVENTS: u32 = 1 << 5;
 const FREQUENCIES_AVAILABLE: u32 = 1 << 8;
 const CRASH_REGISTERS: u32 = 1 << 10;
 const DIRECT_TIMERS: u32 = 1 << 19;
+/// End of interrupt, commands and task priority by MSR; with it guests look at the assist page ([`super::assist`]).
+const APIC_BY_MSR: u32 = 1 << 3;
 const RELAXED_TIMING: u32 = 1 << 5;
 const NO_AUTO_EOI: u32 = 1 << 9;
 const MSR_BITMAPS: u32 = 1 << 1;
@@ -71,7 +73,7 @@ pub fn leaf(partition: &Partition, leaf: u32) -> [u32; 4] {
             FREQUENCIES_AVAILABLE | CRASH_REGISTERS | DIRECT_TIMERS,
         ],
         // EBX: never report long spin waits.
-        0x4000_0004 => [RELAXED_TIMING | NO_AUTO_EOI, u32::MAX, 0, 0],
+        0x4000_0004 => [APIC_BY_MSR | RELAXED_TIMING | NO_AUTO_EOI, u32::MAX, 0, 0],
         0x4000_0005 => [
             hypervisor_abi::MAX_PROCESSORS as u32,
             partition.processor_count,
@@ -123,7 +125,7 @@ mod tests {
     fn hints_recommend_no_hypercall() {
         assert_eq!(
             leaf(&partition(true), 0x4000_0004),
-            [1 << 5 | 1 << 9, u32::MAX, 0, 0]
+            [1 << 3 | 1 << 5 | 1 << 9, u32::MAX, 0, 0]
         );
         assert_eq!(leaf(&partition(true), 0x4000_0082), [0; 4]);
     }

@@ -3,6 +3,7 @@
 //! [`Partition`] is what a machine's processors share, [`HyperV`] belongs to one processor and to
 //! whoever runs it.
 
+mod assist;
 pub mod cpuid;
 pub mod hypercall;
 mod message;

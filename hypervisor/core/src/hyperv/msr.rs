@@ -1,11 +1,12 @@
 //! The synthetic model-specific registers, 0x40000000 to 0x400001ff. What is not offered in CPUID
 //! raises #GP, as the TLFS says.
 
+use super::assist::AssistPage;
 use super::message::{Message, PostError};
-use super::partition::{OverlayKind, Partition};
+use super::partition::Partition;
 use super::reference_time::ReferenceClock;
 use super::stimer::{MSR_STIMER0_CONFIG, MSR_STIMER3_COUNT, SyntheticTimers};
-use super::synic::{Page, Synic, overlay};
+use super::synic::{Page, Synic};
 use crate::apic::{LocalApic, number};
 use crate::effect::Effect;
 use crate::fault::GeneralProtection;
@@ -39,23 +40,24 @@ const CRASH_MESSAGE: u64 = 1 << 62;
 pub struct HyperV {
     index: u32,
     clock: ReferenceClock,
-    assist_page: u64,
+    assist: AssistPage,
     timers: SyntheticTimers,
     synic: Synic,
 }
 
 impl HyperV {
-    /// At power-on, over zeroed SynIC pages.
+    /// At power-on, over zeroed pages: the SynIC's two and the assist page.
     pub fn new(
         partition: &Partition,
         index: u32,
         messages: &'static Page,
         events: &'static Page,
+        assist: &'static Page,
     ) -> Self {
         Self {
             index,
             clock: ReferenceClock::new(partition.tsc_hz),
-            assist_page: 0,
+            assist: AssistPage::new(assist),
             timers: SyntheticTimers::default(),
             synic: Synic::new(messages, events),
         }
@@ -86,6 +88,35 @@ impl HyperV {
             self.poll(now, apic);
         }
         timers_wait
+    }
+
+    /// Is there an interrupt whose end the guest need not tell?
+    #[inline]
+    pub fn is_end_offered(&self) -> bool {
+        self.assist.is_offered()
+    }
+
+    /// After an exit: ends that interrupt if the guest has. `true`: the deadline may be another.
+    pub fn take_offered_end(&mut self, now: u64, apic: &mut LocalApic) -> bool {
+        if !self.assist.was_taken() {
+            return false;
+        }
+        // It was no level, so nobody else has to hear of it.
+        apic.end_of_interrupt();
+        self.interrupt_ended(now, apic)
+    }
+
+    /// An interrupt was acknowledged: its end need not be told if nothing waits for it.
+    pub fn offer_end(&mut self, apic: &LocalApic) {
+        let nothing_waits = self.synic.is_idle() && !self.timers.is_waiting();
+        if self.assist.is_enabled() && nothing_waits && apic.may_end_untold() {
+            self.assist.offer();
+        }
+    }
+
+    /// Something waits for the end of the interrupt in service.
+    pub fn withdraw_end(&mut self) {
+        self.assist.withdraw();
     }
 
     /// See [`Synic::post`].
@@ -129,7 +160,7 @@ impl HyperV {
             APIC_FREQUENCY => partition.apic_hz,
             INTERRUPT_COMMAND if !apic.x2apic() => apic.command(),
             TASK_PRIORITY => u64::from(apic.task_priority()),
-            VP_ASSIST_PAGE => self.assist_page,
+            VP_ASSIST_PAGE => self.assist.register(),
             SYNIC_FIRST..=SYNIC_LAST => self.synic.read_msr(msr)?,
             MSR_STIMER0_CONFIG..=MSR_STIMER3_COUNT => self.timers.read_msr(msr)?,
             CRASH_P0..=CRASH_P4 => partition.crash_parameter((msr - CRASH_P0) as usize),
@@ -166,7 +197,7 @@ impl HyperV {
             TASK_PRIORITY if value <= 0xff => {
                 apic.write(number::TASK_PRIORITY << 4, value as u32, now)
             }
-            VP_ASSIST_PAGE => overlay(OverlayKind::Assist, &mut self.assist_page, value),
+            VP_ASSIST_PAGE => self.assist.set_register(value),
             SYNIC_FIRST..=SYNIC_LAST => {
                 let effect = self.synic.write_msr(msr, value, apic)?;
                 // Timers wait for the same slots.
@@ -194,7 +225,7 @@ impl HyperV {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hyperv::Overlay;
+    use crate::hyperv::{Overlay, OverlayKind};
     use core::sync::atomic::AtomicU64;
     use hypervisor_abi::Vendor;
 
@@ -211,7 +242,7 @@ mod tests {
             let page =
                 || -> &'static Page { Box::leak(Box::new([const { AtomicU64::new(0) }; 512])) };
             let partition = Partition::new(Vendor::Svm, 2, TSC_HZ, 200_000_000, 0, reference_tsc);
-            let hyperv = HyperV::new(&partition, 1, page(), page());
+            let hyperv = HyperV::new(&partition, 1, page(), page(), page());
             let mut apic = LocalApic::new(1, false, TSC_HZ, 200_000_000);
             apic.write(number::SPURIOUS << 4, 0x1ff, 0);
             Self {

@@ -11,6 +11,7 @@ struct Bench {
     partition: Partition,
     processor: VirtualProcessor,
     messages: &'static Page,
+    assist: &'static Page,
     tsc: u64,
 }
 
@@ -29,12 +30,13 @@ impl Bench {
     fn new(index: u32) -> Self {
         let page = || -> &'static Page { Box::leak(Box::new([const { AtomicU64::new(0) }; 512])) };
         let partition = Partition::new(Vendor::Svm, 2, TSC_HZ, 200_000_000, EPOCH, true);
-        let messages = page();
-        let processor = VirtualProcessor::new(&partition, index, index, messages, page());
+        let (messages, assist) = (page(), page());
+        let processor = VirtualProcessor::new(&partition, index, index, messages, page(), assist);
         Self {
             partition,
             processor,
             messages,
+            assist,
             tsc: EPOCH,
         }
     }
@@ -158,6 +160,73 @@ fn a_masked_halt_waits_for_an_nmi() {
     bench.processor.halt();
     bench.at(u64::MAX);
     assert_eq!(bench.processor.activity(), Activity::Running);
+}
+
+/// A bench whose guest has placed its assist page, and 0x60 in service.
+fn serving(level: bool) -> Bench {
+    let mut bench = Bench::x2apic(0);
+    bench.write(0x4000_0073, 0x9001);
+    let processor = &mut bench.processor;
+    processor.deliver(&Ipi {
+        mode: DeliveryMode::Fixed,
+        vector: 0x60,
+        level,
+        destination: Destination::Myself,
+    });
+    processor.withdraw_end();
+    assert_eq!(processor.acknowledge(), Some(0x60));
+    processor.offer_end();
+    bench
+}
+
+impl Bench {
+    fn exit(&mut self) {
+        self.processor.take_offered_end(&self.partition, || EPOCH);
+    }
+}
+
+#[test]
+fn an_interrupt_ends_without_a_word() {
+    let mut bench = serving(false);
+    assert_eq!(bench.assist[0].load(SeqCst), 1);
+    // In the handler, which exits for something else: an equal one waits.
+    bench.exit();
+    bench.send(DeliveryMode::Fixed, 0x60);
+    assert_eq!(bench.at(EPOCH), None);
+    // The guest's test and clear at its end, and the next exit, whatever for.
+    bench.assist[0].store(0, SeqCst);
+    bench.exit();
+    assert_eq!(bench.at(EPOCH), Some(0x60));
+}
+
+#[test]
+fn what_waits_for_the_end_makes_the_guest_tell_it() {
+    let mut bench = serving(false);
+    bench.exit();
+    bench.send(DeliveryMode::Fixed, 0x41);
+    bench.processor.withdraw_end();
+    assert_eq!(bench.assist[0].load(SeqCst), 0);
+    bench.exit();
+    assert_eq!(bench.at(EPOCH), None, "it has not ended");
+    bench.write(X2APIC_END_OF_INTERRUPT, 0);
+    assert_eq!(bench.at(EPOCH), Some(0x41));
+}
+
+#[test]
+fn levels_and_nested_interrupts_are_told() {
+    assert_eq!(serving(true).assist[0].load(SeqCst), 0);
+    let mut bench = serving(false);
+    bench.send(DeliveryMode::Fixed, 0x90);
+    bench.processor.withdraw_end();
+    assert_eq!(bench.processor.acknowledge(), Some(0x90));
+    bench.processor.offer_end();
+    assert_eq!(bench.assist[0].load(SeqCst), 0);
+    // Without a page there is nothing to look at.
+    let mut bench = Bench::x2apic(0);
+    bench.send(DeliveryMode::Fixed, 0x60);
+    bench.processor.acknowledge();
+    bench.processor.offer_end();
+    assert_eq!(bench.assist[0].load(SeqCst), 0);
 }
 
 #[test]
