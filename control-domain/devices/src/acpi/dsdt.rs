@@ -22,7 +22,6 @@ pub fn dsdt(machine: Machine) -> Sdt {
     let mut inside = Vec::new();
     pci_root(machine, &mut inside);
     board(&mut inside);
-    vmbus(&mut inside);
     table(machine, inside)
 }
 
@@ -201,6 +200,9 @@ fn isa_bus() -> Vec<u8> {
             &IsaDma(2),
         ],
     );
+    // As on Hyper-V: Linux looks for memory for VMBus's devices in its ancestors, and up to 5.10 trips over the root of
+    // the namespace when none has any.
+    vmbus(&mut aml);
     let mut bridge = Vec::new();
     Device::new(
         Path::new("ISA_"),

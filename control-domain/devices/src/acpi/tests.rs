@@ -99,6 +99,34 @@ fn fields_lie_where_the_specification_says() {
     assert_eq!(madt[60..72], [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]);
 }
 
+/// The bytes of the device of this name, or as many as there may be behind it.
+fn device<'a>(table: &'a [u8], name: &[u8]) -> &'a [u8] {
+    // ACPI 6.4 §20.2.4, §20.2.5.2: 5Bh 82h, the length of what follows, the name.
+    let starts = table.windows(2).enumerate();
+    let mut starts = starts.filter_map(|(at, bytes)| (bytes == [0x5b, 0x82]).then_some(at + 2));
+    let found = starts.find_map(|at| {
+        let more = usize::from(table[at] >> 6);
+        let length = match more {
+            0 => usize::from(table[at] & 0x3f),
+            _ => (0..more).fold(usize::from(table[at] & 0xf), |length, n| {
+                length | usize::from(table[at + 1 + n]) << (4 + 8 * n)
+            }),
+        };
+        let inside = &table[at + 1 + more..at + length];
+        inside.starts_with(name).then_some(inside)
+    });
+    found.expect("a device")
+}
+
+#[test]
+fn vmbus_lies_below_what_has_memory_for_its_devices() {
+    let (generation_1, _) = placed();
+    let root = device(&generation_1["DSDT"], b"PCI0");
+    device(device(root, b"ISA_"), b"VMBS");
+    let (generation_2, ..) = place(generation_2::files(MACHINE));
+    device(device(&generation_2["DSDT"], b"VMOD"), b"VMBS");
+}
+
 #[test]
 fn generation_2_has_the_shape_of_hyper_vs() {
     let (tables, ..) = place(generation_2::files(MACHINE));
