@@ -1,5 +1,5 @@
-//! Rows: one boot each, as data. A file may say that the same is to hold in further PCs, which makes
-//! a row for each.
+//! Rows: one boot each, as data. A file may say that the same is to hold in further PCs, or for guests with
+//! another kernel or disk, which makes a row for each.
 
 use crate::emulator::{Cpu, EmulatorName};
 use crate::given_file::GivenFile;
@@ -38,7 +38,7 @@ pub enum Boot {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// Its name: that of its file, for a further PC with that PC's behind it.
+    /// Its name: that of its file, for a further row with what differs behind it.
     #[serde(skip)]
     pub name: String,
     /// One sentence: what it proves.
@@ -106,6 +106,9 @@ pub struct Row {
     /// Makes this row one row for each of these, with that disk alone; its name is added to the row's.
     #[serde(default)]
     pub each_guest_disk: Vec<DiskKind>,
+    /// The Debian release whose kernel the guest has, if not its recipe's.
+    #[serde(default)]
+    pub guest_kernel: Option<String>,
     /// What the machine's disks must hold at the end, when others read them.
     #[serde(default)]
     pub disk_holds: Vec<DiskHolds>,
@@ -114,23 +117,29 @@ pub struct Row {
     pub vhd_reads: Option<String>,
     /// CPU seconds of the emulator, as measured; four times as many are allowed.
     pub cpu_seconds: u32,
-    /// Further PCs for which the same is to hold.
+    /// What else the same is to hold for.
     #[serde(default)]
-    pub also: Vec<FurtherPc>,
+    pub also: Vec<Further>,
 }
 
 /// Where a row is run once more, and what differs there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FurtherPc {
+pub struct Further {
     /// When.
     pub set: RowSet,
-    /// What emulates the PC.
+    /// What emulates the PC, if not the same.
     #[serde(default)]
-    pub emulator: EmulatorName,
-    /// Its processor.
+    pub emulator: Option<EmulatorName>,
+    /// Its processor, if not what is usual.
     #[serde(default)]
     pub cpu: Cpu,
+    /// The Debian release whose kernel the guest has, if not the same.
+    #[serde(default)]
+    pub guest_kernel: Option<String>,
+    /// The guest's one disk, if not the same.
+    #[serde(default)]
+    pub guest_disk: Option<DiskKind>,
     /// CPUs, if not as many.
     #[serde(default)]
     pub processors: Option<u32>,
@@ -163,7 +172,8 @@ impl Row {
             std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
         let mut row: Self = serde_yaml::from_slice(&text)
             .with_context(|| format!("{} is no row", path.display()))?;
-        let measured = row.also.iter().all(|pc| pc.cpu_seconds > 0) && row.cpu_seconds > 0;
+        let measured =
+            row.also.iter().all(|further| further.cpu_seconds > 0) && row.cpu_seconds > 0;
         ensure!(
             !row.expect.is_empty() && measured,
             "{}: a row expects something and names its measured CPU seconds",
@@ -180,31 +190,47 @@ impl Row {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let further: Vec<Self> = row.also.iter().map(|pc| row.in_pc(pc)).collect();
+        let further: Vec<Self> = row
+            .also
+            .iter()
+            .map(|further| row.further(further))
+            .collect();
         let rows = [vec![row], further].concat();
         Ok(rows.into_iter().flat_map(Self::each).collect())
     }
 
-    fn in_pc(&self, pc: &FurtherPc) -> Self {
-        let same = pc.emulator == self.emulator;
+    fn further(&self, further: &Further) -> Self {
+        let emulator = further.emulator.unwrap_or(self.emulator);
         let mut expect = self.expect.clone();
-        expect.retain(|awaited| awaited.only.is_none_or(|only| only == pc.emulator));
+        expect.retain(|awaited| awaited.only.is_none_or(|only| only == emulator));
+        let names = [
+            Some(self.name.clone()),
+            further.emulator.map(|pc| format!("{pc}-{}", further.cpu)),
+            further.guest_kernel.clone(),
+            further.guest_disk.map(|kind| kind.name().to_owned()),
+        ];
+        let disk = further.guest_disk.map(|kind| vec![kind]);
         Self {
             expect,
             // They are one emulator's.
-            arguments: if same {
+            arguments: if emulator == self.emulator {
                 self.arguments.clone()
             } else {
                 Vec::new()
             },
-            name: format!("{}-{}-{}", self.name, pc.emulator, pc.cpu),
-            set: pc.set,
-            emulator: pc.emulator,
-            cpu: pc.cpu.clone(),
-            processors: pc.processors.unwrap_or(self.processors),
-            memory_mib: pc.memory_mib.or(self.memory_mib),
-            append: pc.append.clone().unwrap_or_else(|| self.append.clone()),
-            cpu_seconds: pc.cpu_seconds,
+            name: names.into_iter().flatten().collect::<Vec<_>>().join("-"),
+            set: further.set,
+            emulator,
+            cpu: further.cpu.clone(),
+            guest_kernel: further.guest_kernel.clone().or(self.guest_kernel.clone()),
+            guest_disks: disk.unwrap_or_else(|| self.guest_disks.clone()),
+            processors: further.processors.unwrap_or(self.processors),
+            memory_mib: further.memory_mib.or(self.memory_mib),
+            append: further
+                .append
+                .clone()
+                .unwrap_or_else(|| self.append.clone()),
+            cpu_seconds: further.cpu_seconds,
             ..self.clone()
         }
     }
@@ -312,7 +338,7 @@ mod tests {
                      {set: matrix, emulator: bochs, processors: 1, memory_mib: 1024, append: [a], cpu_seconds: 9}]}",
         )
         .unwrap();
-        let further = row.in_pc(&row.also[0]);
+        let further = row.further(&row.also[0]);
         assert_eq!(further.name, "-bochs-intel");
         assert_eq!((further.set, &further.cpu), (RowSet::Matrix, &Cpu::Intel));
         assert_eq!((row.memory_mib(), further.memory_mib()), (2048, 768));
@@ -321,8 +347,22 @@ mod tests {
         // What is QEMU's alone is left out.
         assert_eq!((row.expect.len(), further.expect.len()), (2, 1));
         assert!(further.arguments.is_empty());
-        let other = row.in_pc(&row.also[1]);
+        let other = row.further(&row.also[1]);
         assert_eq!((other.processors, other.memory_mib()), (1, 1024));
         assert_eq!((further.append.len(), other.append.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_guest_with_another_kernel_and_disk_makes_a_further_row() {
+        let row: Row = serde_yaml::from_str(
+            "{proves: it, set: test, expect: [{line: up, only: qemu}], arguments: [-x], cpu_seconds: 10,
+              also: [{set: matrix, guest_kernel: bullseye, guest_disk: vhdx-dynamic, cpu_seconds: 5}]}",
+        )
+        .unwrap();
+        let further = row.further(&row.also[0]);
+        assert_eq!(further.name, "-bullseye-vhdx-dynamic");
+        assert_eq!(further.guest_kernel.as_deref(), Some("bullseye"));
+        assert_eq!(further.guest_disks, [DiskKind::VhdxDynamic]);
+        assert_eq!((further.expect.len(), further.arguments.len()), (1, 1));
     }
 }

@@ -38,7 +38,7 @@ usage: cargo xtask COMMAND [OPTIONS]
   doctor           what is missing on this host; --install brings it
   fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets, then the lines that were reached
                    --seconds N            of CPU time, for so long (60); 0 replays the corpus
-  guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml
+  guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml; --kernel RELEASE
   image            build the disk image; --recipe NAME, --append WORDS
   test             every test that fits on one machine without hardware virtualization
   rows [NAME…]     the boot rows alone, or those named
@@ -106,10 +106,11 @@ fn fuzz_target(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn make_guest(mut parser: lexopt::Parser) -> Result<()> {
-    let (mut name, mut locked) = (None, false);
+    let (mut name, mut locked, mut kernel) = (None, false, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
+            Long("kernel") => kernel = Some(parser.value()?.string()?),
             Value(value) if name.is_none() => name = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
@@ -117,7 +118,7 @@ fn make_guest(mut parser: lexopt::Parser) -> Result<()> {
     let name = name.context("name the guest: image-recipes/guest-NAME.yaml")?;
     let context = Context::find(locked)?;
     let store = packages::Store::open(&context)?;
-    let folder = guest_disk::install(&context, &store, &name)?;
+    let folder = guest_disk::install(&context, &store, &name, kernel.as_deref())?;
     println!("{}", folder.display());
     Ok(())
 }

@@ -58,14 +58,29 @@ const SOURCE: [&str; 8] = [
     include_str!("guest_disk/virtual_pc.rs"),
 ];
 
-/// Makes the guest, or finds it in the cache. Answers the path of its disk there.
-fn made(context: &Context, store: &Store, recipe: &GuestRecipe) -> Result<PathBuf> {
+/// The package that a recipe names for its kernel.
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// How its name and that of the kernel's own package start.
+const KERNEL_PREFIX: &str = "linux-image-";
+
+/// Makes the guest, or finds it in the cache. Answers the path of its disk there. Its kernel can be that of
+/// another Debian release.
+fn made(
+    context: &Context,
+    store: &Store,
+    recipe: &GuestRecipe,
+    kernel_of: Option<&str>,
+) -> Result<PathBuf> {
     host::require(&["dpkg-deb"])?;
     let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
-    let packages = match names.is_empty() {
+    let mut packages = match names.is_empty() {
         true => store.fetch(&recipe.packages_of_boot_files())?,
         false => store.fetch_with_dependencies(&names)?,
     };
+    if let Some(release) = kernel_of {
+        packages.retain(|package| !is_kernel(package));
+        packages.push(store.fetch_behind_meta(release, KERNEL, KERNEL_PREFIX)?);
+    }
     let tools = store.fetch_with_dependencies(&TOOLS)?;
     let loaders = match recipe.firmware {
         Firmware::Bios => Vec::new(),
@@ -73,7 +88,10 @@ fn made(context: &Context, store: &Store, recipe: &GuestRecipe) -> Result<PathBu
     };
 
     let key = key(recipe, &[&packages, &tools, &loaders]);
-    let name = &recipe.name;
+    let name = match kernel_of {
+        Some(release) => format!("{}-{release}", recipe.name),
+        None => recipe.name.clone(),
+    };
     let folder = context.cache.join(format!("guests/{name}-{}", &key[..16]));
     let disk = folder.join(recipe.firmware.disk());
     if !disk.exists() {
@@ -83,15 +101,24 @@ fn made(context: &Context, store: &Store, recipe: &GuestRecipe) -> Result<PathBu
         std::fs::rename(work.join("out").join(recipe.firmware.disk()), &disk)
             .with_context(|| format!("{} can't be written", disk.display()))?;
         remove(&work)?;
-        remove_outdated(&folder, name)?;
+        remove_outdated(&folder, &name)?;
     }
     Ok(disk)
 }
 
+fn is_kernel(package: &Package) -> bool {
+    package.name.starts_with(KERNEL_PREFIX)
+}
+
 /// Puts the guest into `out/data/machines/NAME/`, with its definition. Answers that folder.
-pub fn install(context: &Context, store: &Store, name: &str) -> Result<PathBuf> {
+pub fn install(
+    context: &Context,
+    store: &Store,
+    name: &str,
+    kernel_of: Option<&str>,
+) -> Result<PathBuf> {
     let recipe = GuestRecipe::read(&context.root.join("image-recipes"), name)?;
-    let disk = made(context, store, &recipe)?;
+    let disk = made(context, store, &recipe, kernel_of)?;
     let folder = context.out.join("data/machines").join(name);
     write(&folder.join("machine.yaml"), recipe.machine_file()?)?;
     let installed = folder.join(recipe.firmware.disk());

@@ -12,7 +12,7 @@ use crate::pc::Pc;
 use crate::recipe::{self, Recipe};
 use crate::test::Count;
 use anyhow::{Context as _, Result, ensure};
-use qemu_tests::{Boot, Disk, Program, Report, Row, RowSet, Watch};
+use qemu_tests::{Boot, Disk, DiskKind, Program, Report, Row, RowSet, Watch};
 use std::path::Path;
 use std::process::Command;
 
@@ -88,16 +88,22 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     let data = folder.join("data.img");
     let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
-        match row.guest_disks.as_slice() {
-            [] if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
-            [] => {
+        match (row.guest_kernel.as_deref(), row.guest_disks.as_slice()) {
+            (None, []) if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
+            (None, []) => {
                 let made = image::machines_with(&of_row, &recipe, &mut |machine| {
                     furnish(&of_row, machine, row)
                 })?;
                 std::fs::rename(&made, &data)
                     .with_context(|| format!("{} can't be moved", made.display()))?;
             }
-            kinds => disks = image::machine_with_disks(&of_row, &recipe, kinds, &data)?,
+            (kernel_of, kinds) => {
+                let kinds = match kinds {
+                    [] => &[DiskKind::VhdDynamic],
+                    kinds => kinds,
+                };
+                disks = image::machine_with_disks(&of_row, &recipe, kernel_of, kinds, &data)?;
+            }
         }
         emulator.disks.push(Disk {
             path: data.clone(),
@@ -154,7 +160,7 @@ fn furnish(context: &Context, machine: &Path, row: &Row) -> Result<()> {
         }
     }
     for name in &row.guests {
-        guest_disk::install(context, &Store::open(context)?, name)?;
+        guest_disk::install(context, &Store::open(context)?, name, None)?;
     }
     let root = machines.parent().context("the machines are nowhere")?;
     for (path, text) in &row.data_files {

@@ -1,5 +1,6 @@
 //! The guest's userland: packages set up by their own maintainers' scripts, packed as `root.tar`.
 
+use super::is_kernel;
 use super::recipe::GuestRecipe;
 use super::sandbox::Sandbox;
 use crate::context::{create_folder, write};
@@ -69,7 +70,9 @@ pub fn build(
 ) -> Result<()> {
     lend_fakeroot(tools, work)?;
     // Unpacked once without dpkg, so that there is a dpkg to do it properly.
-    let guest = Sandbox::unpack(packages, root, work)?;
+    // The kernel is left to it: an older one has a folder where /lib is a link.
+    let needed: Vec<Package> = packages.iter().filter(|p| !is_kernel(p)).cloned().collect();
+    let guest = Sandbox::unpack(&needed, root, work)?;
     offer_packages(packages, &work.join("packages"))?;
     exclude(recipe, root)?;
 

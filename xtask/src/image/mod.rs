@@ -115,15 +115,17 @@ pub fn machines_with(
     change: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     // The store is closed again before the change, which may want it.
-    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
+    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine, None)?;
     change(&machine)?;
     data_disk::build(context, recipe, &context.out.join("data"))
 }
 
-/// The same at `path`, for a machine with other disks than its guest's recipe gives it; see [`machine_disks`].
+/// The same at `path`, for a machine with another kernel or other disks than its guest's recipe gives it; see
+/// [`machine_disks`].
 pub fn machine_with_disks(
     context: &Context,
     recipe: &Recipe,
+    kernel_of: Option<&str>,
     kinds: &[DiskKind],
     path: &Path,
 ) -> Result<Vec<MachineDisk>> {
@@ -134,7 +136,12 @@ pub fn machine_with_disks(
         false => Ok(()),
     };
     remove()?;
-    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine)?;
+    let machine = guest_disk::install(
+        context,
+        &Store::open(context)?,
+        &recipe.data.machine,
+        kernel_of,
+    )?;
     let disks = machine_disks::replace(&machine, &context.out.join("disks"), kinds)?;
     let made = data_disk::build(context, recipe, &folder)?;
     std::fs::rename(&made, path).with_context(|| format!("{} can't be moved", made.display()))?;

@@ -3,7 +3,6 @@
 //! It takes the mirror, proxies and credentials from the host's own configuration, and checks
 //! signatures against Debian's keyring. Hooks of the host's configuration are left out.
 
-use super::RELEASE;
 use super::lock::Pin;
 use crate::context::{create_folder, write};
 use crate::progress;
@@ -23,15 +22,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Sets up the private state below `folder` and fetches the index.
-    pub fn prepare(folder: &Path) -> Result<Self> {
+    /// Sets up the private state below `folder` and fetches the index of a release.
+    pub fn prepare(folder: &Path, release: &str) -> Result<Self> {
         ensure!(
             Path::new(KEYRING).exists(),
             "{KEYRING} is missing; run: apt-get install debian-archive-keyring"
         );
         create_folder(&folder.join("state/lists/partial"))?;
         create_folder(&folder.join("cache/archives/partial"))?;
-        let source = format!("deb [signed-by={KEYRING}] {} {RELEASE} main\n", mirror()?);
+        let source = format!("deb [signed-by={KEYRING}] {} {release} main\n", mirror()?);
         write(&folder.join("sources.list"), source)?;
         write(&folder.join("apt.conf"), configuration(folder)?)?;
         let client = Self {

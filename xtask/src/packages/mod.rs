@@ -13,6 +13,7 @@
 
 mod client;
 mod lock;
+mod other_release;
 mod tree;
 
 use crate::context::{Context, create_folder};
@@ -94,12 +95,7 @@ impl Store {
     /// The package that a meta package stands for: its one dependency whose name starts with
     /// `prefix`, such as the kernel image behind `linux-image-cloud-amd64`.
     pub fn resolve_meta(&self, meta: &str, prefix: &str) -> Result<String> {
-        let wanted = |names: &[String]| {
-            names
-                .iter()
-                .find(|name| name.starts_with(prefix) && *name != meta)
-                .cloned()
-        };
+        let wanted = |names: &[String]| behind_meta(names, meta, prefix);
         let key = format!("{meta} -> {prefix}*");
         let known = self.lock.borrow().sets.get(&key).and_then(|n| wanted(n));
         if let Some(name) = known {
@@ -247,7 +243,7 @@ impl Store {
 
     fn client(&self) -> Result<&Client> {
         if self.client.get().is_none() {
-            let client = Client::prepare(&self.folder.join("client"))?;
+            let client = Client::prepare(&self.folder.join("client"), RELEASE)?;
             let _ = self.client.set(client);
         }
         self.client.get().context("the package client is not ready")
@@ -267,6 +263,12 @@ impl Store {
         edit(&mut lock);
         lock.write(&self.lock_path)
     }
+}
+
+/// Among what a meta package depends on, the one package whose name starts with `prefix`.
+fn behind_meta(depends: &[String], meta: &str, prefix: &str) -> Option<String> {
+    let mut wanted = depends.iter().filter(|name| name.starts_with(prefix));
+    wanted.find(|name| *name != meta).cloned()
 }
 
 /// Unpacks the files of a package below a folder, which is made.
