@@ -48,20 +48,12 @@ pub mod kind {
 pub const REQUEST: u8 = 1 | 2;
 /// Flags of [`Header`]: the bit of an answer.
 pub const RESPONSE: u8 = 4;
-/// [`PipeHeader::kind`] of data.
-pub const PIPE_DATA: u32 = 1;
+pub use vmbus::{PIPE_DATA, PipeHeader};
 
 /// Most bytes of a file in a message.
 pub const FILE_COPY_BYTES: usize = 6144;
 
 layout! {
-    /// What every packet of a message pipe begins with.
-    PipeHeader {
-        /// [`PIPE_DATA`].
-        kind: U32,
-        /// Bytes that follow.
-        length: U32,
-    }
     /// What every message begins with.
     Header {
         /// Version of the framework.

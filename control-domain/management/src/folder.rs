@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder in the control domain.
 const FOLDER: &str = "/run/entente/machines";
+/// The folder with a folder for each machine, of the sockets between its guest and programs.
+const SOCKETS_FOLDER: &str = "/run/entente/sockets";
 /// Names another one, for tests.
 const VARIABLE: &str = "ENTENTE_MACHINES_RUNNING";
 /// Longest name of a machine in bytes: an address of a Unix socket has room for 108, of which some are
@@ -56,6 +58,15 @@ impl Folder {
         names.sort();
         names
     }
+}
+
+/// The folder of the sockets between a machine's guest and programs.
+///
+/// # Errors
+/// If no machine can be called so.
+pub fn sockets_of(machine: &str) -> Result<PathBuf, String> {
+    check_name(machine)?;
+    Ok(Path::new(SOCKETS_FOLDER).join(machine))
 }
 
 /// Listens at a path, in place of a process that was killed and left its socket.

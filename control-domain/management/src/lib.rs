@@ -21,7 +21,7 @@ mod terminal;
 pub use answer::Answer;
 pub use client::{Connection, Unanswered};
 pub use event::{Event, What};
-pub use folder::{Folder, check_name, listen_at};
+pub use folder::{Folder, check_name, listen_at, sockets_of};
 pub use line::{read_line, write_line};
 pub use request::{Place, Request};
 pub use terminal::RawTerminal;

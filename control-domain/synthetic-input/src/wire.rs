@@ -32,8 +32,7 @@ pub mod mouse {
     pub const VERSION: u32 = 2 << 16;
 }
 
-/// [`PipeHeader::kind`] of data.
-pub const PIPE_DATA: u32 = 1;
+pub use vmbus::{PIPE_DATA, PipeHeader};
 
 layout! {
     /// A request or its answer: the version that the driver wants, or 1 if it is accepted.
@@ -53,13 +52,6 @@ layout! {
         reserved: U16,
         /// Flags of [`keyboard`].
         flags: U32,
-    }
-    /// What every packet of the mouse begins with.
-    PipeHeader {
-        /// [`PIPE_DATA`].
-        kind: U32,
-        /// Bytes that follow.
-        length: U32,
     }
     /// What every message of the mouse begins with.
     MouseHeader {

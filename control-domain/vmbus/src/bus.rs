@@ -1,14 +1,17 @@
 //! The bus of one machine: server, devices, and who is signalled on which connection.
 
 use crate::channel::Device;
+use crate::doorbell::Doorbell;
 use crate::endpoint::{Endpoint, Served};
 use crate::inspect::BusState;
 use crate::message::{MAX_MESSAGE_BYTES, SYNIC_MESSAGE_TYPE};
 use crate::offer::{Offer, OfferFlags};
 use crate::server::{self, Effect, Place, Server};
 use guest_memory::GuestMemory;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use uuid::Uuid;
 
 /// Connections on which guests post messages: the old one and that of 5.0.
 const MESSAGE_CONNECTIONS: [u32; 2] = [1, 4];
@@ -53,11 +56,28 @@ pub struct Guest<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoConnection;
 
+/// A socket of the guest wants to be connected. Who takes this [adds](Bus::add) a device with an
+/// [`Offer::socket`] of both, or [refuses](Bus::refuse_connect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectRequest {
+    /// The guest's end.
+    pub endpoint: Uuid,
+    /// What it wants to reach.
+    pub service: Uuid,
+}
+
+/// Requests to connect that wait; further ones are refused at once.
+const MOST_CONNECTS: usize = 64;
+
 /// The bus. Locks are taken in the order server, device.
 #[derive(Default)]
 pub struct Bus {
     server: Mutex<Server>,
-    endpoints: RwLock<Vec<Arc<Endpoint>>>,
+    /// By number; a number is never used again.
+    endpoints: RwLock<BTreeMap<usize, Arc<Endpoint>>>,
+    next_device: AtomicUsize,
+    connects: Mutex<VecDeque<ConnectRequest>>,
+    connect_bell: Doorbell,
     /// Open channels by number, for signals.
     open: RwLock<BTreeMap<u32, Arc<Endpoint>>>,
 }
@@ -67,40 +87,71 @@ impl Bus {
     /// next [`Bus::flush`].
     pub fn add(&self, device: Box<dyn Device>) -> Arc<Endpoint> {
         let endpoint = Arc::new(Endpoint::new(device));
-        let mut endpoints = self
-            .endpoints
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        endpoints.push(endpoint.clone());
+        let device = self.next_device.fetch_add(1, Relaxed);
+        self.numbered().insert(device, endpoint.clone());
         let place = Place {
-            device: endpoints.len() - 1,
+            device,
             subchannel: 0,
         };
-        drop(endpoints);
         self.server().announce(place, endpoint.offer().clone());
         endpoint
     }
 
     /// Takes a device away, as when it is unplugged: the guest is told, its channels are closed.
     pub fn remove(&self, guest: &Guest<'_>, endpoint: &Arc<Endpoint>) {
-        let device = self
-            .endpoints()
-            .iter()
-            .position(|e| Arc::ptr_eq(e, endpoint));
-        if let Some(device) = device {
+        if let Some(device) = self.number_of(endpoint) {
             let mut server = self.server();
             for place in server.places_of(device) {
                 let effects = server.rescind(place);
                 self.apply(&mut server, guest, effects);
             }
+            self.numbered().remove(&device);
             self.deliver(&mut server, guest);
         }
+    }
+
+    fn numbered(&self) -> RwLockWriteGuard<'_, BTreeMap<usize, Arc<Endpoint>>> {
+        self.endpoints
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number_of(&self, endpoint: &Arc<Endpoint>) -> Option<usize> {
+        let endpoints = self
+            .endpoints
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = endpoints.iter().find(|(_, e)| Arc::ptr_eq(e, endpoint));
+        found.map(|(number, _)| *number)
     }
 
     /// The devices.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         let endpoints = self.endpoints.read();
-        endpoints.unwrap_or_else(PoisonError::into_inner).clone()
+        let endpoints = endpoints.unwrap_or_else(PoisonError::into_inner);
+        endpoints.values().cloned().collect()
+    }
+
+    /// Rings when a socket of the guest wants to be connected.
+    pub fn connect_bell(&self) -> &Doorbell {
+        &self.connect_bell
+    }
+
+    fn connects(&self) -> MutexGuard<'_, VecDeque<ConnectRequest>> {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next socket that wants to be connected.
+    pub fn next_connect(&self) -> Option<ConnectRequest> {
+        self.connects().pop_front()
+    }
+
+    /// Tells the guest that nobody listens.
+    pub fn refuse_connect(&self, guest: &Guest<'_>, request: &ConnectRequest) {
+        let mut server = self.server();
+        let (endpoint, service) = (request.endpoint, request.service);
+        server.refuse_connect(endpoint.to_bytes_le(), service.to_bytes_le());
+        self.deliver(&mut server, guest);
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
@@ -130,12 +181,31 @@ impl Bus {
     }
 
     fn apply(&self, server: &mut Server, guest: &Guest<'_>, effects: Vec<Effect>) {
-        let endpoints = self.endpoints();
+        if effects.is_empty() {
+            return;
+        }
+        let endpoints = self
+            .endpoints
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for effect in effects {
             match effect {
+                Effect::Connect(endpoint, service) => {
+                    let mut connects = self.connects();
+                    if connects.len() >= MOST_CONNECTS {
+                        server.refuse_connect(endpoint, service);
+                        continue;
+                    }
+                    connects.push_back(ConnectRequest {
+                        endpoint: Uuid::from_bytes_le(endpoint),
+                        service: Uuid::from_bytes_le(service),
+                    });
+                    self.connect_bell.ring();
+                }
                 Effect::Open(channel, place, request) => {
                     let (Some(endpoint), Some(connection)) =
-                        (endpoints.get(place.device), server.connection().cloned())
+                        (endpoints.get(&place.device), server.connection().cloned())
                     else {
                         continue;
                     };
@@ -157,22 +227,22 @@ impl Bus {
                 }
                 Effect::Close(channel, place) => {
                     self.ports().remove(&channel);
-                    if let Some(endpoint) = endpoints.get(place.device) {
+                    if let Some(endpoint) = endpoints.get(&place.device) {
                         endpoint.close(place.subchannel);
                     }
                 }
                 Effect::Retarget(place, processor) => {
-                    if let Some(endpoint) = endpoints.get(place.device) {
+                    if let Some(endpoint) = endpoints.get(&place.device) {
                         endpoint.retarget(place.subchannel, processor);
                     }
                 }
                 Effect::GpadlCreated(place, id, range) => {
-                    if let Some(endpoint) = endpoints.get(place.device) {
+                    if let Some(endpoint) = endpoints.get(&place.device) {
                         endpoint.add_gpadl(place.subchannel, id, range);
                     }
                 }
                 Effect::GpadlTornDown(place, id) => {
-                    if let Some(endpoint) = endpoints.get(place.device) {
+                    if let Some(endpoint) = endpoints.get(&place.device) {
                         endpoint.remove_gpadl(place.subchannel, id);
                     }
                 }
@@ -180,7 +250,7 @@ impl Bus {
         }
     }
 
-    fn ports(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Arc<Endpoint>>> {
+    fn ports(&self) -> RwLockWriteGuard<'_, BTreeMap<u32, Arc<Endpoint>>> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -231,11 +301,7 @@ impl Bus {
     }
 
     fn offer_subchannels(&self, guest: &Guest<'_>, endpoint: &Arc<Endpoint>, count: u16) {
-        let Some(device) = self
-            .endpoints()
-            .iter()
-            .position(|e| Arc::ptr_eq(e, endpoint))
-        else {
+        let Some(device) = self.number_of(endpoint) else {
             return;
         };
         let mut server = self.server();

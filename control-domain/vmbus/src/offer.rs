@@ -12,6 +12,14 @@ impl OfferFlags {
     /// Packets carry a pipe header; the first four user-defined bytes say which kind.
     pub const NAMED_PIPE: Self = Self(0x10);
 
+    /// A connection of a socket (hv_sock), which ends with the guest's own.
+    pub const SOCKET: Self = Self(0x2000);
+
+    /// Are all of these among them?
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Both.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -59,6 +67,16 @@ impl Offer {
         let mut offer = Self::new(name, interface, instance);
         offer.flags = offer.flags.with(OfferFlags::NAMED_PIPE);
         offer.user_defined[..4].copy_from_slice(&PIPE_OF_MESSAGES.to_le_bytes());
+        offer
+    }
+
+    /// A connection of a socket: a pipe of bytes. `from_host`: the guest listens, for `interface`, and `instance`
+    /// is the host's end; else `interface` is what the guest connects to, and `instance` is its own end.
+    pub fn socket(name: &str, interface: Uuid, instance: Uuid, from_host: bool) -> Self {
+        let mut offer = Self::new(name, interface, instance);
+        let pipe = offer.flags.with(OfferFlags::NAMED_PIPE);
+        offer.flags = pipe.with(OfferFlags::SOCKET);
+        offer.user_defined[4] = from_host.into();
         offer
     }
 }

@@ -9,7 +9,7 @@ mod control;
 
 use crate::gpadl::{GpadlId, Gpadls};
 use crate::message::{self, Message, kind};
-use crate::offer::Offer;
+use crate::offer::{Offer, OfferFlags};
 use crate::paged_range::PagedRange;
 use crate::version::Version;
 pub use connection::{Connection, MessageTarget};
@@ -65,6 +65,8 @@ pub enum Effect {
     GpadlCreated(Place, GpadlId, Arc<PagedRange>),
     /// The guest takes it back.
     GpadlTornDown(Place, GpadlId),
+    /// A socket of the guest wants to be connected: its own end, and what to.
+    Connect([u8; 16], [u8; 16]),
 }
 
 /// A channel, offered or to be offered.
@@ -112,8 +114,11 @@ impl Server {
         (version, channels, gpadls, self.outbox.len())
     }
 
-    /// Adds an offer; a connected guest hears of it at once.
+    /// Adds an offer; a connected guest hears of it at once. A socket's is for a connected guest alone.
     pub fn announce(&mut self, place: Place, offer: Offer) {
+        if offer.flags.has(OfferFlags::SOCKET) && !self.offers_requested {
+            return;
+        }
         self.announced.push(Announced {
             offer,
             place,
@@ -203,6 +208,16 @@ impl Server {
         self.send(Message::new(kind::OPEN_RESULT, &body));
     }
 
+    /// Nobody listens for what a socket of the guest wants to be connected to.
+    pub fn refuse_connect(&mut self, endpoint: [u8; 16], service: [u8; 16]) {
+        let answer = message::TlConnectResultBody {
+            endpoint,
+            service,
+            status: message::STATUS_CONNECTION_REFUSED.into(),
+        };
+        self.send(Message::new(kind::TL_CONNECT_RESULT, &answer));
+    }
+
     fn send(&mut self, message: Message) {
         if let Some(connection) = &self.connection {
             self.outbox.push_back((connection.target, message));
@@ -238,8 +253,10 @@ impl Server {
         self.offers_requested = false;
         self.connection = None;
         self.outbox.clear();
-        // Subchannels exist because a driver asked for them.
-        self.announced.retain(|a| a.place.subchannel == 0);
+        // Subchannels exist because a driver asked for them, sockets because one of the guest's is there.
+        let stays =
+            |a: &Announced| a.place.subchannel == 0 && !a.offer.flags.has(OfferFlags::SOCKET);
+        self.announced.retain(stays);
         for announced in &mut self.announced {
             announced.channel = None;
         }

@@ -537,18 +537,6 @@ fn subchannels_are_rescinded_when_the_primary_channel_is_closed() {
     assert!(guest.host.take_reports().is_empty());
 }
 
-#[test]
-fn sockets_are_refused_in_words_that_the_guest_knows() {
-    let (guest, _) = connected();
-    let request = message::TlConnectRequestBody {
-        endpoint: [1; 16],
-        service: [2; 16],
-    };
-    guest.tell(kind::TL_CONNECT_REQUEST, &request);
-    let answer: message::TlConnectResultBody = guest.expect(kind::TL_CONNECT_RESULT);
-    assert_eq!(answer.status.get(), message::STATUS_CONNECTION_REFUSED);
-}
-
 /// A message of any kind, often a sensible one.
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![0u32..6, Just(0x2001), Just(5 << 16 | 3), any::<u32>()];

@@ -50,6 +50,7 @@ mod screen;
 mod scsi_controller;
 mod scsi_media;
 mod serial_port;
+mod sockets;
 mod storage;
 mod terminal;
 mod test_board;

@@ -14,6 +14,7 @@ use crate::memory::{self, BusMemory};
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::serial_port;
+use crate::sockets;
 use crate::storage;
 use crate::terminal;
 use crate::vmbus_device::host_pairs;
@@ -49,6 +50,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
     let memory = memory::open(&granules, &plan)?;
     let running = Running::new(options.folder.clone(), file.clone());
     let listener = control::listen(&running)?;
+    let sockets = sockets::listen(&running)?;
     let serial_ports = file.serial_ports.iter();
     let serial_ports: Vec<_> = serial_ports
         .map(|entry| serial_port::listen(&running, entry))
@@ -66,6 +68,7 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         let _ = shown.join();
     }
     drop(serial_ports);
+    drop(sockets);
     drop(listener);
     outcome
 }
@@ -120,7 +123,7 @@ fn run_until_off(
             firmware.write(memory, plan)?;
             running.events().note(What::Started);
         }
-        machine.vmbus = Some(Vmbus::new(devices));
+        machine.vmbus = Some(Vmbus::new(devices, running.sockets().clone()));
         machine.events = running.events().clone();
         let machine = Arc::new(machine);
         running.set_machine(&machine);

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine_file::{DiskFormat, MachineFile};
 use crate::outcome::Outcome;
 use crate::scsi_controller::ScsiController;
+use crate::sockets::Sockets;
 use crate::vmbus_device::Services;
 use hypercall::Hypervisor;
 use integration_services::heartbeat::Health;
@@ -31,6 +32,7 @@ struct Shared {
     machine: Mutex<Weak<Machine<Hypervisor>>>,
     hardware: Mutex<Hardware>,
     services: Services,
+    sockets: Sockets,
     events: Events,
     /// It is being turned off.
     ending: Arc<AtomicBool>,
@@ -62,6 +64,8 @@ impl Running {
                 false => What::FileSystemsThawed,
             });
         });
+        // Where there can be no socket, its listener says why.
+        let sockets = Sockets::at(management::sockets_of(&file.name).unwrap_or_default());
         let scsi = Vec::new();
         Self(Arc::new(Shared {
             folder,
@@ -69,6 +73,7 @@ impl Running {
             machine: Mutex::default(),
             hardware: Mutex::new(Hardware { file, scsi }),
             services,
+            sockets,
             events,
             ending: Arc::default(),
             serial: [(); SERIAL_PORTS].map(|()| serial_output()),
@@ -108,6 +113,11 @@ impl Running {
     /// What its guest's drivers say.
     pub fn services(&self) -> &Services {
         &self.0.services
+    }
+
+    /// Its sockets between guest and programs.
+    pub fn sockets(&self) -> &Sockets {
+        &self.0.sockets
     }
 
     /// What happens to it.

@@ -1,6 +1,7 @@
 //! VMBus in a machine: the threads that serve its devices, and the way to the guest's processors.
 
 use crate::machine::Machine;
+use crate::sockets::Sockets;
 use guest_memory::VMBUS_MESSAGE_SLOT;
 use hypercall::{CallError, Calls, Pending};
 use hypervisor_abi::Status;
@@ -16,19 +17,22 @@ const RETRY: Duration = Duration::from_millis(1);
 pub struct Vmbus {
     /// Offers, channels, devices.
     pub bus: Bus,
+    /// Sockets between guest and programs.
+    pub sockets: Sockets,
     /// Rings when messages wait for room.
     waiting: Doorbell,
 }
 
 impl Vmbus {
     /// A bus with these devices.
-    pub fn new(devices: Vec<Box<dyn Device>>) -> Self {
+    pub fn new(devices: Vec<Box<dyn Device>>, sockets: Sockets) -> Self {
         let bus = Bus::default();
         for device in devices {
             bus.add(device);
         }
         Self {
             bus,
+            sockets,
             waiting: Doorbell::default(),
         }
     }
@@ -36,6 +40,7 @@ impl Vmbus {
     /// Lets all threads look whether the machine is to end.
     pub fn wake_all(&self) {
         self.waiting.ring();
+        self.bus.connect_bell().ring();
         for endpoint in self.bus.endpoints() {
             endpoint.doorbell().ring();
         }
@@ -67,13 +72,21 @@ impl<C: Calls + Sync> Machine<C> {
         Ok(())
     }
 
-    /// Starts a thread for each device, and one for messages that wait.
+    /// Delivers what waits, now or by the thread that tries again.
+    pub(crate) fn flush_vmbus(&self, vmbus: &Vmbus) {
+        if vmbus.bus.flush(&self.vmbus_guest()) {
+            vmbus.waiting.ring();
+        }
+    }
+
+    /// Starts a thread for each device, one for messages that wait, and one for sockets.
     pub fn serve_vmbus<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let Some(vmbus) = &self.vmbus else { return };
         for endpoint in vmbus.bus.endpoints() {
             scope.spawn(move || self.serve_device(&vmbus.bus, &endpoint));
         }
         scope.spawn(move || self.deliver_waiting(vmbus));
+        scope.spawn(move || self.serve_sockets(scope, vmbus));
     }
 
     fn serve_device(&self, bus: &Bus, endpoint: &Arc<Endpoint>) {

@@ -14,6 +14,7 @@ mod resize_disk;
 mod run;
 mod screenshot;
 mod show;
+mod socket;
 mod stop;
 
 use crate::command::Entry;
@@ -33,6 +34,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::Command(&freeze::FREEZE),
     Entry::Command(&freeze::THAW),
     Entry::Command(&copy_file::COPY_FILE),
+    Entry::Command(&socket::SOCKET),
     Entry::Command(&add_disk::ADD_DISK),
     Entry::Command(&resize_disk::RESIZE_DISK),
     Entry::Command(&remove_disk::REMOVE_DISK),

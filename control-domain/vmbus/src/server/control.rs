@@ -49,7 +49,11 @@ impl Server {
             kind::GPADL_TEARDOWN => self.gpadl_teardown(rest),
             kind::RELID_RELEASED => self.released(rest),
             kind::MODIFY_CHANNEL => self.modify(rest),
-            kind::TL_CONNECT_REQUEST => self.refuse_connect(rest),
+            kind::TL_CONNECT_REQUEST => {
+                let (request, _) = body::<message::TlConnectRequestBody>(rest)
+                    .ok_or_else(|| short("TL_CONNECT_REQUEST"))?;
+                Ok(vec![Effect::Connect(request.endpoint, request.service)])
+            }
             _ => Err(format!("message {number} is unknown")),
         }
     }
@@ -236,18 +240,5 @@ impl Server {
         let place = place.ok_or_else(|| format!("MODIFY_CHANNEL of channel {channel}"))?;
         let target = request.target_processor.get();
         Ok(vec![Effect::Retarget(place, target)])
-    }
-
-    /// No socket listens on the host's side.
-    fn refuse_connect(&mut self, rest: &[u8]) -> Result<Vec<Effect>, Rejected> {
-        let (request, _) = body::<message::TlConnectRequestBody>(rest)
-            .ok_or_else(|| short("TL_CONNECT_REQUEST"))?;
-        let answer = message::TlConnectResultBody {
-            endpoint: request.endpoint,
-            service: request.service,
-            status: message::STATUS_CONNECTION_REFUSED.into(),
-        };
-        self.send(Message::new(kind::TL_CONNECT_RESULT, &answer));
-        Ok(Vec::new())
     }
 }

@@ -1,6 +1,7 @@
 //! A guest that talks to VMBus: what its hypercalls lead to at the hypervisor.
 
 use super::*;
+use crate::sockets::Sockets;
 use crate::vmbus_device::Services;
 use crate::vmbus_host::Vmbus;
 use ::vmbus::message::{InitiateContactBody, Message, kind, split};
@@ -32,7 +33,10 @@ fn answered(page: &RunPage) -> u64 {
 #[test]
 fn a_guest_connects_and_is_offered_the_services() {
     let mut b = bench(2, None);
-    b.machine.vmbus = Some(Vmbus::new(Services::default().devices(Vec::new())));
+    b.machine.vmbus = Some(Vmbus::new(
+        Services::default().devices(Vec::new()),
+        Sockets::default(),
+    ));
     let posted = |memory: &BusMemory| {
         let offset = (SCRATCH_OFFSET + VMBUS_MESSAGE_SLOT * 256) as u64;
         let mut message = [0; 256];
