@@ -330,8 +330,13 @@ fn a_halted_processor_is_woken_and_a_running_one_kicked() {
         page.signal.store(0b100, Relaxed);
         ExitReason::Interrupted
     });
-    bench.step(0, |_| {
-        std::thread::sleep(Duration::from_millis(20));
+    // Until it is awake, however busy the host is.
+    let flag = woken.clone();
+    bench.step(0, move |_| {
+        let start = Instant::now();
+        while !flag.load(SeqCst) && start.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         ExitReason::Interrupted
     });
     bench.end(0, 0);

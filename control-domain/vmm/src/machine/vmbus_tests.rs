@@ -82,8 +82,8 @@ fn a_guest_connects_and_is_offered_the_services() {
         ExitReason::Reset
     });
     assert_eq!(b.machine.run(), Outcome::Reset);
-    // Version, four services, keyboard and mouse, the end of the offers: to processor 1, SINT 2.
+    // Version, six services, keyboard and mouse, the end of the offers: to processor 1, SINT 2.
     let posts = b.script.made(Call::PostMessage);
-    assert_eq!(posts.len(), 8);
+    assert_eq!(posts.len(), 10);
     assert!(posts.iter().all(|a| a[..2] == [1, 2]), "{posts:?}");
 }
