@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// All that any command needs beside Rust.
-pub const TOOLS: [Tool; 15] = [
+pub const TOOLS: [Tool; 16] = [
     tool("apt-get", "apt", "fetches distribution packages"),
     tool("dpkg-deb", "dpkg", "unpacks distribution packages"),
     tool("cc", "gcc", "links xtask itself"),
@@ -29,6 +29,7 @@ pub const TOOLS: [Tool; 15] = [
     tool("qemu-io", "qemu-utils", "opens disks in bench disks"),
     tool("7z", "7zip", "reads guests' disks in tests"),
     tool("vhdimount", "libvhdi-utils", "reads disks in tests"),
+    tool("swtpm", "swtpm", "is the TPM in tests"),
     tool(
         "e2fsck",
         "e2fsprogs",

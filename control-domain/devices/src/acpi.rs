@@ -9,6 +9,7 @@ pub mod generation_1;
 pub mod generation_2;
 mod generation_id;
 mod resources;
+mod tpm;
 
 use crate::acpi_pm::GPE_OFFSET;
 use crate::interrupts::SCI_IRQ;
@@ -46,6 +47,8 @@ pub struct Machine {
     pub high_memory_end: u64,
     /// The generation identifier, as its bytes lie in a Windows GUID structure.
     pub generation_id: [u8; 16],
+    /// Whether it has a TPM.
+    pub tpm: bool,
 }
 
 /// Tables that differ between machines.
@@ -53,6 +56,8 @@ struct Differing {
     fadt: FADTBuilder,
     dsdt: Sdt,
     madt: Sdt,
+    /// What only some have.
+    further: Vec<Sdt>,
 }
 
 /// All tables, and the script that connects them.
@@ -82,7 +87,13 @@ fn files(differing: Differing, generation_id: [u8; 16]) -> BTreeMap<String, Vec<
     loader.add_pointer(TABLES, pointer, 4, generation_id::FILE);
     tables.checksum(&mut loader, ssdt);
 
-    let listed = [fadt, madt, waet, ssdt];
+    let mut listed = vec![fadt, madt, waet, ssdt];
+    listed.extend(
+        differing
+            .further
+            .iter()
+            .map(|table| tables.append_table(table)),
+    );
     let rsdt = tables.append_root(&mut loader, *b"RSDT", &listed, 4);
     let xsdt = tables.append_root(&mut loader, *b"XSDT", &listed, 8);
 

@@ -323,6 +323,7 @@ fn firmware_files(
         low_memory_end: memory_size.low,
         high_memory_end: memory_size.high_end(),
         generation_id,
+        tpm: false,
     });
     files.extend(smbios::files(smbios::Machine {
         generation: smbios::Generation::One,

@@ -23,6 +23,7 @@ use crate::ioapic;
 use crate::layout::{MemorySize, Region, e820};
 use crate::rtc::Rtc;
 use crate::smbios;
+use crate::tpm::{self, Tpm};
 use crate::uart::Uart;
 use crate::vga::{Picture, Vga};
 use crate::virtio_block::{FirmwareDisk, VirtioBlock};
@@ -60,6 +61,8 @@ pub struct Config {
     pub firmware_log: Option<Box<dyn ByteSink>>,
     /// What the firmware may boot from, in this order; at most [`MOST_DISKS`].
     pub disks: Vec<FirmwareDisk>,
+    /// The TPM, if the machine has one.
+    pub tpm: Option<Tpm>,
 }
 
 /// Disks that the firmware has slots for.
@@ -77,6 +80,7 @@ pub struct Chipset {
     acpi_pm: AcpiPm,
     flash: Flash,
     screen: Vga,
+    tpm: Option<Tpm>,
     /// Where the screen's memory lies: where the firmware put it and told the operating system.
     frame_buffer: Option<u64>,
     /// Until the operating system takes over.
@@ -110,6 +114,7 @@ impl Chipset {
             acpi_pm: AcpiPm::always_on(),
             flash: Flash::new(config.variables),
             screen: Vga::new(config.video_memory),
+            tpm: config.tpm,
             frame_buffer: None,
             firmware: Some(firmware),
         }
@@ -165,6 +170,8 @@ impl Chipset {
             self.interrupts.ioapic.read_bytes(offset, data);
         } else if let Some(offset) = self.flash_offset(gpa) {
             self.flash.read(offset, data);
+        } else if let (Some(offset), Some(tpm)) = (tpm::offset(gpa), &self.tpm) {
+            tpm.read(offset, data);
         }
     }
 
@@ -180,6 +187,8 @@ impl Chipset {
             let mapped = self.flash.is_mapped();
             self.flash.write(offset, data);
             self.outputs.layout_changed |= mapped != self.flash.is_mapped();
+        } else if let (Some(offset), Some(tpm)) = (tpm::offset(gpa), &mut self.tpm) {
+            tpm.write(offset, data);
         }
     }
 
@@ -195,6 +204,13 @@ impl Chipset {
         match self.uarts.get_mut(port) {
             Some(uart) => uart.receive(bytes, &mut self.interrupts),
             None => bytes.len(),
+        }
+    }
+
+    /// The response to a command of the TPM's.
+    pub fn respond_tpm(&mut self, number: u64, response: &[u8]) {
+        if let Some(tpm) = &mut self.tpm {
+            tpm.respond(number, response);
         }
     }
 
@@ -216,7 +232,8 @@ impl Chipset {
             Some(_) => "the firmware's devices are there",
             None => "the operating system's alone",
         };
-        vec![
+        let tpm = self.tpm.iter().map(|tpm| ("tpm", tpm.inspect()));
+        let mut devices = vec![
             ("machine", who.into()),
             ("ioapic", format!("{:?}", self.interrupts.ioapic)),
             ("rtc", format!("{:?}", self.rtc)),
@@ -225,7 +242,9 @@ impl Chipset {
             ("acpi_pm", format!("{:?}", self.acpi_pm)),
             ("variables", format!("{:?}", self.flash)),
             ("screen", self.screen.inspect()),
-        ]
+        ];
+        devices.extend(tpm);
+        devices
     }
 
     /// Time never runs backwards, whatever the callers' clocks say.
@@ -241,6 +260,7 @@ fn firmware_files(config: &Config, memory: MemorySize) -> FwCfg {
         low_memory_end: memory.low,
         high_memory_end: memory.high_end(),
         generation_id: config.generation_id,
+        tpm: config.tpm.is_some(),
     });
     files.extend(smbios::files(smbios::Machine {
         generation: smbios::Generation::Two,

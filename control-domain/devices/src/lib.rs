@@ -42,6 +42,7 @@ mod smbus;
 mod table_loader;
 #[cfg(test)]
 mod test_memory;
+pub mod tpm;
 mod uart;
 mod vga;
 mod virtio_block;

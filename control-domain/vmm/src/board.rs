@@ -88,6 +88,10 @@ pub trait Board: Send {
         let _ = location;
         false
     }
+    /// The TPM's answer to a command, where there is one.
+    fn respond_tpm(&mut self, number: u64, response: &[u8]) {
+        let _ = (number, response);
+    }
     /// A key was pressed and released.
     fn press(&mut self, key: Key) {
         let _ = key;

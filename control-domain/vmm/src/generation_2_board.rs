@@ -22,6 +22,10 @@ impl Board for Chipset {
         Chipset::mmio_write(self, gpa, data, now_ns);
     }
 
+    fn respond_tpm(&mut self, number: u64, response: &[u8]) {
+        Chipset::respond_tpm(self, number, response);
+    }
+
     fn end_of_interrupt(&mut self, vector: u8) {
         Chipset::end_of_interrupt(self, vector);
     }

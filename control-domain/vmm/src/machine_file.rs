@@ -46,6 +46,9 @@ pub struct MachineFile {
     /// Whether the firmware starts signed boot loaders alone; Generation 2 only.
     #[serde(default)]
     pub secure_boot: bool,
+    /// Whether it has a TPM 2.0; Generation 2 only.
+    #[serde(default)]
+    pub tpm: bool,
     /// Number of processors, 1 to 64.
     pub processors: usize,
     /// Size of the memory in MiB.
@@ -276,6 +279,7 @@ impl MachineFile {
         let drives = self.drive_places();
         let wrong = match self.generation {
             1 if self.secure_boot => "secure_boot",
+            1 if self.tpm => "tpm",
             1 => return Ok(()),
             2 if self.memory_mib < LEAST_UEFI_MIB => {
                 return Err(format!(

@@ -54,6 +54,7 @@ mod sockets;
 mod storage;
 mod terminal;
 mod test_board;
+mod tpm;
 mod variable_store;
 mod video;
 mod vmbus_device;

@@ -8,8 +8,10 @@ use crate::machine_file::MachineFile;
 use crate::media::Media;
 use crate::memory::BusMemory;
 use crate::running::{Running, SERIAL_PORTS};
+use crate::tpm::SoftwareTpm;
 use crate::variable_store::{PoolVariables, VariableStore};
 use crate::video::PoolVideoMemory;
+use devices::tpm::Tpm;
 use devices::{ByteSink, Chipset, Config, FirmwareDisk, VideoMemory, generation_2};
 use disk::Disk;
 use std::io::Write;
@@ -36,10 +38,10 @@ pub struct Parts<'a> {
 
 impl Parts<'_> {
     /// Puts the board together, for one run from power-on or reset to the next.
-    pub fn board(&self, media: Media) -> Box<dyn Board> {
+    pub fn board(&self, media: Media, tpm: Option<SoftwareTpm>) -> Box<dyn Board> {
         match self.firmware {
             Firmware::Bios { bios, video } => Box::new(self.generation_1(bios, video, media)),
-            Firmware::Uefi { code, store } => Box::new(self.generation_2(code, store, media)),
+            Firmware::Uefi { code, store } => Box::new(self.generation_2(code, store, media, tpm)),
         }
     }
 
@@ -66,6 +68,7 @@ impl Parts<'_> {
         code: &[u8],
         store: &VariableStore,
         media: Media,
+        tpm: Option<SoftwareTpm>,
     ) -> generation_2::Chipset {
         let variables = PoolVariables::new(self.memory.clone(), self.plan.rom, store.clone());
         let disks = media.scsi_disks.into_iter().map(|disk| FirmwareDisk {
@@ -84,6 +87,7 @@ impl Parts<'_> {
             serial: self.serial(),
             firmware_log: self.firmware_log(),
             disks: disks.collect(),
+            tpm: tpm.map(|tpm| Tpm::new(Box::new(tpm))),
         })
     }
 

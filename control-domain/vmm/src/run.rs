@@ -17,6 +17,7 @@ use crate::serial_port;
 use crate::sockets;
 use crate::storage;
 use crate::terminal;
+use crate::tpm;
 use crate::vmbus_device::host_pairs;
 use crate::vmbus_host::Vmbus;
 use devices::LOW_MEMORY_LIMIT;
@@ -113,7 +114,8 @@ fn run_until_off(
             plan,
             memory,
         };
-        let board = parts.board(media);
+        let tpm = file.tpm.then(|| tpm::start(running)).transpose()?;
+        let board = parts.board(media, tpm);
         let clock = Clock::measure();
         let mut machine =
             Machine::create(hypervisor, memory.clone(), *plan, board, clock, processors)

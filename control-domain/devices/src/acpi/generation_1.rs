@@ -22,6 +22,7 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         fadt: fadt(),
         dsdt: dsdt::dsdt(machine),
         madt: madt(machine),
+        further: Vec::new(),
     };
     super::files(differing, machine.generation_id)
 }

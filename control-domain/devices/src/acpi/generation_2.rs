@@ -2,7 +2,7 @@
 //! for its devices' memory; the clock, the serial ports.
 
 use super::dsdt::{self, Raw, clock, serial_ports, vmbus, window_start};
-use super::{Differing, LEVEL_HIGH, Machine, fadt_builder, interrupt_override, madt_with};
+use super::{Differing, LEVEL_HIGH, Machine, fadt_builder, interrupt_override, madt_with, tpm};
 use crate::generation_2::{PM_BASE, RESET_PORT, RESET_VALUE};
 use crate::interrupts::SCI_IRQ;
 use acpi_tables::Aml;
@@ -27,6 +27,7 @@ pub fn files(machine: Machine) -> BTreeMap<String, Vec<u8>> {
         fadt: fadt(),
         dsdt: namespace(machine),
         madt,
+        further: machine.tpm.then(tpm::table).into_iter().collect(),
     };
     super::files(differing, machine.generation_id)
 }
@@ -51,6 +52,9 @@ fn namespace(machine: Machine) -> Sdt {
     module(machine, &mut devices);
     clock(&mut devices);
     serial_ports(&mut devices);
+    if machine.tpm {
+        tpm::device(&mut devices);
+    }
     dsdt::table(machine, devices)
 }
 

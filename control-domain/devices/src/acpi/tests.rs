@@ -11,6 +11,7 @@ const MACHINE: Machine = Machine {
     low_memory_end: 0x4000_0000,
     high_memory_end: 1 << 32,
     generation_id: *b"0123456789abcdef",
+    tpm: false,
 };
 
 /// The tables of a Generation 1 machine as an operating system sees them, by signature.
@@ -204,4 +205,19 @@ fn tables_pass_the_acpi_compiler() {
         String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     assert!(text.contains("0 Errors, 0 Warnings"), "{text}");
     std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_tpm_has_a_table_and_a_device() {
+    let (without, ..) = place(generation_2::files(MACHINE));
+    assert!(!without.contains_key("TPM2"));
+    let (with, ..) = place(generation_2::files(Machine {
+        tpm: true,
+        ..MACHINE
+    }));
+    let table = &with["TPM2"];
+    // TCG ACPI Specification, table 10: the control area, then the start method.
+    assert_eq!(table[40..48], 0xfed4_0040u64.to_le_bytes());
+    assert_eq!((table.len(), table[48], sum(table)), (64, 7, 0));
+    assert!(with["DSDT"].windows(8).any(|bytes| bytes == b"MSFT0101"));
 }

@@ -65,6 +65,7 @@ impl Bench {
             serial: [None, None],
             firmware_log: None,
             disks: (0..disks).map(|_| disk()).collect(),
+            tpm: None,
         });
         let ram = Ram::new(1 << 20);
         Bench { chipset, ram }
