@@ -27,6 +27,9 @@ const COMMANDS: [Command; 12] = [
     ("eject", 1, &[0x1b, 0, 0, 0, 2, 0], 0),
 ];
 
+/// What [`connect_and_open`] begins with: the records of INITIATE_CONTACT and REQUEST_OFFERS.
+const CONNECT_BYTES: usize = (2 + 40) + (2 + 8);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("name the corpus folder")?);
     let put = |target: &str, name: &str, bytes: &[u8]| -> std::io::Result<()> {
@@ -97,14 +100,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         "handshake",
         &[1].into_iter().chain(handshake).collect::<Vec<_>>(),
     )?;
-    let mut negotiation = bytes(&[2 << 16 | 6, 8, 0, 0, 1, 36]);
-    negotiation.extend([3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
-    negotiation.extend(bytes(&[0x1_0001, 0, 3, 3, 0]));
-    put(
-        "bus",
-        "connect-and-open",
-        &connect_and_open(1, &negotiation),
-    )?;
+    for (name, channel, version) in [
+        ("connect-and-open", 1, 3),
+        ("backup", 7, 5),
+        ("file-copy", 8, 0x1_0001),
+    ] {
+        let mut negotiation = bytes(&[2 << 16 | 6, 8, 0, 0, 1, 36]);
+        negotiation.extend([3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 5, 0, 0]);
+        negotiation.extend(bytes(&[0x1_0001, 0, 3, version, 0]));
+        put("bus", name, &connect_and_open(channel, &negotiation))?;
+    }
+    let packet = bytes(&[2 << 16 | 6, 4, 0, 0, 1, 8, 0x6f68, 0x7473]);
+    let mut wish = [0; 10];
+    wish[0] = 21;
+    let steps = connect_and_open(9, &packet);
+    let (connect, open) = steps.split_at(CONNECT_BYTES);
+    let socket = [connect, &record_without_answer(&bytes(&wish)), open];
+    put("bus", "socket", &socket.concat())?;
     let version = bytes(&[2 << 16 | 6, 3, 0, 0, 1, 1 << 16]);
     put("bus", "keyboard", &connect_and_open(5, &version))?;
     let mut version = bytes(&[2 << 16 | 6, 5, 0, 0, 1, 12, 0, 4, 2 << 16, 0, 0, 0]);

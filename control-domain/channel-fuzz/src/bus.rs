@@ -1,9 +1,11 @@
-//! Any bytes as messages, rings and signals on the bus of a machine with the integration services, keyboard and
-//! mouse.
+//! Any bytes as messages, rings and signals on the bus of a machine with the integration services, keyboard,
+//! mouse, and a program behind every second socket.
 
 use crate::{Records, memory};
 use guest_memory::GuestMemory;
-use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use hv_socket::{Connection, Service};
+use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
+use std::os::unix::net::UnixStream;
 use synthetic_input::keyboard::{Keyboard, Stroke, Strokes};
 use synthetic_input::mouse::{Mouse, Movements, Pointer};
 use vmbus::{Bus, Guest, Host, Posted};
@@ -46,6 +48,9 @@ pub fn bus(input: &[u8]) {
     let (strokes, movements) = (Strokes::default(), Movements::default());
     bus.add(Box::new(Keyboard::new(strokes.clone())));
     bus.add(Box::new(Mouse::new(movements.clone())));
+    bus.add(Box::new(backup::Backup::new(Default::default())));
+    bus.add(Box::new(file_copy::FileCopy::new(&Default::default())));
+    let mut programs = Vec::new();
     for (record, step) in Records(input).take(64).zip(1u64..) {
         let guest = at(&memory, step * STEP_NS);
         record.put(&memory);
@@ -64,6 +69,25 @@ pub fn bus(input: &[u8]) {
             down: true,
         }]);
         movements.put([Pointer::default()]);
+        while let Some(request) = bus.next_connect() {
+            let Ok((ours, program)) = UnixStream::pair() else {
+                break;
+            };
+            if step % 2 == 0 {
+                bus.refuse_connect(&guest, &request);
+                continue;
+            }
+            let service = Service(request.service);
+            let connection = Connection::from_guest(ours, request.endpoint, service);
+            let life = connection.life();
+            programs.push((bus.add(Box::new(connection)), life, program));
+        }
+        programs.retain(|(endpoint, life, _)| {
+            if life.has_ended() {
+                bus.remove(&guest, endpoint);
+            }
+            !life.has_ended()
+        });
         for endpoint in bus.endpoints() {
             bus.serve(&guest, &endpoint);
         }

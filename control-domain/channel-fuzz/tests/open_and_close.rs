@@ -4,7 +4,7 @@
 
 use disk::Raw;
 use disk_testing::Image;
-use integration_services::{heartbeat, key_value, shutdown, time_sync};
+use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
 use scsi::{DiskConfig, DiskUnit, Identity, Unit};
 use storvsp::{Attachment, Controller, Disks, StorageDevice};
 use synthetic_input::keyboard::Keyboard;
@@ -42,6 +42,8 @@ fn devices() -> Vec<Box<dyn Device>> {
         Box::new(shutdown::Shutdown::new(Default::default())),
         Box::new(time_sync::TimeSync::new(Box::new(|| 0))),
         Box::new(key_value::KeyValue::new(Default::default(), Vec::new())),
+        Box::new(backup::Backup::new(Default::default())),
+        Box::new(file_copy::FileCopy::new(&Default::default())),
         Box::new(Keyboard::new(Default::default())),
         Box::new(Mouse::new(Default::default())),
         storage(Attachment::Ide { channel, drive }),
