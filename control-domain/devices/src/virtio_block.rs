@@ -18,6 +18,8 @@ const DESCRIPTOR_BYTES: u64 = 16;
 
 /// The device tells its block size; it can flush.
 const FEATURES: u32 = 1 << 6 | 1 << 9;
+/// It can't be written.
+const FEATURE_READ_ONLY: u32 = 1 << 5;
 
 const DESCRIPTOR_NEXT: u16 = 1;
 const DESCRIPTOR_WRITE: u16 = 2;
@@ -32,12 +34,23 @@ const SECTOR_BYTES: usize = 512;
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A disk that firmware can boot from.
+/// A disk, or a disc in a DVD drive, that firmware can boot from.
 pub struct FirmwareDisk {
     /// The disk.
     pub disk: Box<dyn BlockBackend>,
-    /// Bytes of its logical sectors: 512 or 4096.
+    /// Bytes of its logical sectors: 512, 2048 of a disc, or 4096.
     pub sector_bytes: u32,
+    /// Whether it is a disc.
+    pub read_only: bool,
+}
+
+impl FirmwareDisk {
+    fn features(&self) -> u32 {
+        match self.read_only {
+            true => FEATURES | FEATURE_READ_ONLY,
+            false => FEATURES,
+        }
+    }
 }
 
 /// The device.
@@ -101,7 +114,7 @@ impl VirtioBlock {
         let queue = self.queue_selected == 0;
         let capacity = self.disk.disk.size_sectors();
         match (offset, size) {
-            (0, 4) => FEATURES,
+            (0, 4) => self.disk.features(),
             (4, 4) => self.driver_features,
             (8, 4) if queue => self.queue_page,
             (12, 2) if queue => QUEUE_SIZE.into(),
@@ -117,7 +130,7 @@ impl VirtioBlock {
     /// Writes a register.
     pub fn write(&mut self, offset: u16, size: u8, value: u32, memory: &dyn GuestMemory) {
         match (offset, size) {
-            (4, 4) => self.driver_features = value & FEATURES,
+            (4, 4) => self.driver_features = value & self.disk.features(),
             (8, 4) if self.queue_selected == 0 => {
                 self.queue_page = value;
                 self.next_available = 0;
@@ -186,6 +199,7 @@ impl VirtioBlock {
                     outcome = STATUS_FAILED;
                 }
             }
+            TYPE_WRITE if self.disk.read_only => outcome = STATUS_FAILED,
             TYPE_READ | TYPE_WRITE => {
                 for piece in data {
                     let to_memory = piece.flags & DESCRIPTOR_WRITE != 0;

@@ -20,6 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Size of video memory in bytes.
 pub const VIDEO_BYTES: u32 = 16 << 20;
 
+/// Bytes of a disc's sectors.
+const DISC_SECTOR_BYTES: u32 = 2048;
+
 /// What a board is made of.
 pub struct Parts<'a> {
     /// The machine file.
@@ -74,6 +77,12 @@ impl Parts<'_> {
         let disks = media.scsi_disks.into_iter().map(|disk| FirmwareDisk {
             sector_bytes: disk.logical_sector_size(),
             disk: Box::new(disk),
+            read_only: false,
+        });
+        let discs = media.scsi_discs.into_iter().map(|disc| FirmwareDisk {
+            sector_bytes: DISC_SECTOR_BYTES,
+            disk: Box::new(disc),
+            read_only: true,
         });
         generation_2::Chipset::new(generation_2::Config {
             processor_count: self.file.processors as u32,
@@ -86,7 +95,7 @@ impl Parts<'_> {
             video_memory: self.video_memory(),
             serial: self.serial(),
             firmware_log: self.firmware_log(),
-            disks: disks.collect(),
+            disks: disks.chain(discs).collect(),
             tpm: tpm.map(|tpm| Tpm::new(Box::new(tpm))),
         })
     }

@@ -17,6 +17,8 @@ pub struct Media {
     pub disks: Vec<(usize, MachineDisk)>,
     /// Disks of SCSI controllers, in the order of the machine file: what UEFI firmware boots from.
     pub scsi_disks: Vec<MachineDisk>,
+    /// Discs in their DVD drives, likewise.
+    pub scsi_discs: Vec<MachineDisk>,
     /// What is in the floppy drive.
     pub diskette: Option<Diskette>,
 }
@@ -67,7 +69,10 @@ pub fn open(running: &Running, hardware: &Hardware) -> Result<(Media, Vec<String
                 let disc = disc.map(|disc| Box::new(disc) as Disc);
                 media.drives[entry.location] = Some(Drive::Dvd(disc));
             }
-            Controller::Scsi => scsi[entry.number].add_dvd(entry.location, disc)?,
+            Controller::Scsi => {
+                media.scsi_discs.extend(disc.clone());
+                scsi[entry.number].add_dvd(entry.location, disc)?;
+            }
         }
     }
     if let Some(path) = &file.floppy {

@@ -52,6 +52,7 @@ impl Bench {
         let disk = || FirmwareDisk {
             disk: Box::new(NoSectors),
             sector_bytes: 512,
+            read_only: false,
         };
         let chipset = Chipset::new(Config {
             processor_count: 2,
@@ -206,4 +207,49 @@ fn disks_are_booted_in_their_order() {
         b"/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\0"
     );
     assert!(firmware_devices::boot_order(0).is_empty());
+}
+
+/// Ports that something answers at, or near.
+const PORTS: [std::ops::RangeInclusive<u16>; 9] = [
+    0x70..=0x73,
+    0x1ce..=0x1d0,
+    0x3b0..=0x3ff,
+    0x400..=0x43f,
+    0x510..=0x51b,
+    0xcf8..=0xcff,
+    0xb000..=0xb03f,
+    0xc000..=0xc03f,
+    0x402..=0x402,
+];
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_a_guest_does_panics(
+        accesses in proptest::collection::vec((0..PORTS.len() + 2, 0u16.., 0u32.., 0u8..6), 1..300)
+    ) {
+        let mut bench = Bench::new(2);
+        bench.configure(3, 0, 0x10, 0xc001);
+        bench.configure(3, 0, 0x04, 1);
+        for (place, offset, value, kind) in accesses {
+            let size = 1 << (kind % 3);
+            let gpa = ROM.wrapping_add(u64::from(offset));
+            let data = &value.to_le_bytes()[..size.into()];
+            match (PORTS.get(place), kind < 3) {
+                (Some(ports), read) => {
+                    let port = ports.start() + offset % (ports.end() - ports.start() + 1);
+                    match read {
+                        true => {
+                        let value = u64::from(bench.read(port, size));
+                        assert_eq!(value >> (8 * size), 0);
+                    }
+                        false => bench.write(port, size, value),
+                    }
+                }
+                (None, true) => bench.chipset.mmio_read(gpa, &mut [0; 4][..size.into()], 0),
+                (None, false) => bench.chipset.mmio_write(gpa, data, 0),
+            }
+            bench.chipset.take_outputs();
+            bench.chipset.memory_layout();
+        }
+    }
 }

@@ -48,6 +48,7 @@ impl Bench {
         let mut device = VirtioBlock::new(FirmwareDisk {
             disk: Box::new(disk.clone()),
             sector_bytes: 512,
+            read_only: false,
         });
         let ram = Ram::new(1 << 20);
         device.write(8, 4, (QUEUE / 4096) as u32, &ram);
@@ -122,6 +123,16 @@ fn what_can_not_be_is_refused() {
         let (_, seen) = bench.request(kind, sector, length, flags);
         assert_eq!(seen, status, "{kind} {sector:#x} {length}");
     }
+}
+
+#[test]
+fn a_disc_is_read_alone() {
+    let mut bench = Bench::new();
+    bench.device.disk.read_only = true;
+    assert_ne!(bench.device.read(0, 4) & FEATURE_READ_ONLY, 0);
+    assert_eq!(bench.request(TYPE_WRITE, 0, 512, 0), (1, STATUS_FAILED));
+    let outcome = bench.request(TYPE_READ, 0, 512, DESCRIPTOR_WRITE);
+    assert_eq!(outcome, (513, STATUS_OK));
 }
 
 #[test]
