@@ -12,8 +12,8 @@ const MOST_BIOS_BYTES: u64 = 1 << 20;
 const MOST_UEFI_BYTES: u64 = 16 << 20;
 /// Where the images of the boot disk keep firmware.
 const FOLDER: &str = "/usr/share/entente";
-/// Templates of variables, without Secure Boot and with it.
-const TEMPLATES: [&str; 2] = ["OVMF_VARS_4M.fd", "OVMF_VARS_4M.ms.fd"];
+/// The variables to begin with.
+const TEMPLATE: &str = "OVMF_VARS_4M.fd";
 
 /// The firmware.
 pub enum Firmware {
@@ -48,10 +48,10 @@ impl Firmware {
             };
             (firmware, MOST_BIOS_BYTES)
         } else {
-            let template = read(None, folder, &[TEMPLATES[usize::from(file.secure_boot)]])?;
+            let template = read(None, folder, &[TEMPLATE])?;
             let firmware = Self::Uefi {
                 code: read(named, folder, &["OVMF_CODE_4M.fd"])?,
-                store: VariableStore::open(folder, file.secure_boot, &template)?,
+                store: VariableStore::open(folder, &template)?,
             };
             (firmware, MOST_UEFI_BYTES)
         };

@@ -43,9 +43,6 @@ pub struct MachineFile {
     pub generation_id: Option<Uuid>,
     /// 1: a BIOS and a PC's devices; 2: UEFI, and devices on VMBus alone.
     pub generation: u32,
-    /// Whether the firmware starts signed boot loaders alone; Generation 2 only.
-    #[serde(default)]
-    pub secure_boot: bool,
     /// Whether it has a TPM 2.0; Generation 2 only.
     #[serde(default)]
     pub tpm: bool,
@@ -278,7 +275,6 @@ impl MachineFile {
     fn check_generation(&self) -> Result<(), String> {
         let drives = self.drive_places();
         let wrong = match self.generation {
-            1 if self.secure_boot => "secure_boot",
             1 if self.tpm => "tpm",
             1 => return Ok(()),
             2 if self.memory_mib < LEAST_UEFI_MIB => {
@@ -374,12 +370,12 @@ mod tests {
         assert_eq!(file.disks[1].format, DiskFormat::Raw);
     }
 
-    const SECOND: &str = "name: x\ngeneration: 2\nsecure_boot: true\nprocessors: 1\nmemory_mib: 128\n\
+    const SECOND: &str = "name: x\ngeneration: 2\nprocessors: 1\nmemory_mib: 128\n\
         scsi_controllers: 1\ndisks:\n  - {controller: scsi, location: 0, path: d.vhdx}\n";
 
     #[test]
     fn generation_2_has_no_legacy_devices() {
-        assert!(MachineFile::parse(SECOND).unwrap().secure_boot);
+        assert_eq!(MachineFile::parse(SECOND).unwrap().generation, 2);
         for (more, part) in [
             ("floppy: a.img\n", "floppy"),
             ("console: screen\n", "console: screen"),
@@ -400,11 +396,6 @@ mod tests {
         for (from, to, part) in [
             ("generation: 1", "generation: 3", "1 or 2"),
             ("generation: 1", "generation: 2", "controller: ide"),
-            (
-                "generation: 1",
-                "generation: 1\nsecure_boot: true",
-                "secure_boot",
-            ),
             ("processors: 2", "processors: 65", "1 to 64"),
             ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
             ("location: 3", "location: 4", "0 to 3"),

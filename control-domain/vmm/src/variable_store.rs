@@ -15,8 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Without Secure Boot, and with Microsoft's keys: two stores, since the keys are variables too.
-const NAMES: [&str; 2] = ["variables.fd", "variables-secure-boot.fd"];
+/// The file's name.
+const NAME: &str = "variables.fd";
 
 /// An open store. Clones are the same.
 #[derive(Clone, Debug)]
@@ -31,8 +31,8 @@ impl VariableStore {
     ///
     /// # Errors
     /// One sentence with the file's name.
-    pub fn open(folder: &Path, secure_boot: bool, template: &[u8]) -> Result<Self, String> {
-        let path = folder.join(NAMES[usize::from(secure_boot)]);
+    pub fn open(folder: &Path, template: &[u8]) -> Result<Self, String> {
+        let path = folder.join(NAME);
         let in_file = |error: io::Error| format!("{}: {error}", path.display());
         if !path.exists() {
             create(folder, &path, template).map_err(in_file)?;
@@ -156,14 +156,14 @@ mod tests {
     fn a_store_is_made_once_and_keeps_what_was_saved() {
         let folder = tempfile::tempdir().unwrap();
         let template = vec![0xff; 8192];
-        let store = VariableStore::open(folder.path(), false, &template).unwrap();
+        let store = VariableStore::open(folder.path(), &template).unwrap();
         assert_eq!(store.load().unwrap(), template);
         let memory = BusMemory(Arc::new(GuestMemory::anonymous(4 << 20).unwrap()));
         memory.0.mapping().write(2 << 20, &template);
         let mut variables = PoolVariables::new(memory, 2 << 20, store);
         variables.write(10, &[1]);
         variables.write(7, &[2, 3]);
-        let again = VariableStore::open(folder.path(), false, &template).unwrap();
+        let again = VariableStore::open(folder.path(), &template).unwrap();
         assert_eq!(again.load().unwrap(), template, "not saved yet");
         assert!(variables.flush() && variables.flush());
         let mut wanted = template.clone();
@@ -171,21 +171,18 @@ mod tests {
         assert_eq!(again.load().unwrap(), wanted);
         let names: Vec<_> = folder.path().read_dir().unwrap().collect();
         assert_eq!(names.len(), 1, "nothing is left of making it");
-        // The other one is another's.
-        let secure = VariableStore::open(folder.path(), true, &template).unwrap();
-        assert_eq!(secure.load().unwrap(), template);
     }
 
     #[test]
     fn a_store_of_other_firmware_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(NAMES[0]), [0; 100]).unwrap();
-        let error = VariableStore::open(folder.path(), false, &[0; 4096]).unwrap_err();
+        std::fs::write(folder.path().join(NAME), [0; 100]).unwrap();
+        let error = VariableStore::open(folder.path(), &[0; 4096]).unwrap_err();
         assert!(error.contains("variables.fd: has 100 bytes"), "{error}");
         // A start that was interrupted leaves a part, which is of no account.
-        std::fs::remove_file(folder.path().join(NAMES[0])).unwrap();
+        std::fs::remove_file(folder.path().join(NAME)).unwrap();
         std::fs::write(folder.path().join("variables.part"), [1; 9]).unwrap();
-        let store = VariableStore::open(folder.path(), false, &[5; 4096]).unwrap();
+        let store = VariableStore::open(folder.path(), &[5; 4096]).unwrap();
         assert_eq!(store.load().unwrap(), [5; 4096]);
     }
 }
