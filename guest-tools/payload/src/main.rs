@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "none")]
 mod apic;
+#[cfg(target_os = "none")]
 mod assist;
 #[cfg(target_os = "none")]
 mod clock;
