@@ -78,8 +78,10 @@ fn made(
         false => store.fetch_with_dependencies(&names)?,
     };
     if let Some(release) = kernel_of {
-        packages.retain(|package| !is_kernel(package));
-        packages.push(store.fetch_behind_meta(release, KERNEL, KERNEL_PREFIX)?);
+        let kernel = store.fetch_kernel_of(release, KERNEL, KERNEL_PREFIX)?;
+        let replaced = |name: &str| kernel.iter().any(|package| package.name == name);
+        packages.retain(|package| !is_kernel(package) && !replaced(&package.name));
+        packages.extend(kernel);
     }
     let tools = store.fetch_with_dependencies(&TOOLS)?;
     let loaders = match recipe.firmware {

@@ -118,10 +118,17 @@ impl Store {
         let key = names.join(" ");
         let known = self.lock.borrow().sets.get(&key).cloned();
         if let Some(set) = known {
-            if self.available(&set.iter().map(String::as_str).collect::<Vec<_>>())? {
+            let dropped = self.dropped(&set)?;
+            if dropped.is_empty() {
                 return Ok(set);
             }
-            self.warn_of_dropped(&format!("a package that {key} needs"));
+            self.warn_of_dropped(&format!("{}, which {key} needs", dropped.join(", ")));
+            // Later versions may need other packages, as a kernel's meta package another kernel.
+            self.may_change(&format!("what {key} depends on"))?;
+            self.change(|lock| {
+                let stands = |set: &Vec<String>| !dropped.iter().any(|name| set.contains(name));
+                lock.sets.retain(|_, set| stands(set));
+            })?;
         }
         self.may_change(&format!("what {key} depends on"))?;
         let set = self.client()?.dependencies(names)?;
@@ -145,6 +152,26 @@ impl Store {
         Ok(names
             .iter()
             .all(|name| self.cached(name).is_some() || index.contains_key(*name)))
+    }
+
+    /// Those that are not in the cache, and of which the mirror has no more the lock's version, if the lock has one.
+    fn dropped(&self, names: &[String]) -> Result<Vec<String>> {
+        let absent = names.iter().filter(|name| self.cached(name).is_none());
+        let absent: Vec<&str> = absent.map(String::as_str).collect();
+        if absent.is_empty() {
+            return Ok(Vec::new());
+        }
+        let index = self.client()?.pins(&absent)?;
+        let lock = self.lock.borrow();
+        let is_there = |name: &&str| {
+            let mut offered = index.get(*name).into_iter().flatten();
+            match lock.packages.get(*name) {
+                Some(locked) => offered.any(|pin| pin.version == locked.version),
+                None => offered.next().is_some(),
+            }
+        };
+        let dropped = absent.into_iter().filter(|name| !is_there(name));
+        Ok(dropped.map(str::to_owned).collect())
     }
 
     /// The file of a package that the lock names and the cache holds.
@@ -223,7 +250,7 @@ impl Store {
             pin.sha256
         );
         Ok(Package {
-            name: name.to_owned(),
+            name: without_release(name).to_owned(),
             version: pin.version.clone(),
             path,
         })
@@ -237,8 +264,8 @@ impl Store {
     }
 
     fn path(&self, name: &str, pin: &Pin) -> PathBuf {
-        self.folder
-            .join(format!("{name}_{}.deb", pin.version.replace(':', "%3a")))
+        let (name, version) = (without_release(name), pin.version.replace(':', "%3a"));
+        self.folder.join(format!("{name}_{version}.deb"))
     }
 
     fn client(&self) -> Result<&Client> {
@@ -263,6 +290,11 @@ impl Store {
         edit(&mut lock);
         lock.write(&self.lock_path)
     }
+}
+
+/// The name of a package that the lock has with its release before it.
+fn without_release(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
 }
 
 /// Among what a meta package depends on, the one package whose name starts with `prefix`.

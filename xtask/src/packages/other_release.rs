@@ -1,46 +1,91 @@
-//! Single packages of other Debian releases: kernels of guests.
+//! Packages of other Debian releases: kernels of guests. The lock has them as `RELEASE/NAME`.
 
 use super::client::Client;
+use super::lock::Pin;
 use super::{Package, Store, behind_meta};
 use anyhow::{Context as _, Result, ensure};
 
 impl Store {
-    /// The package that a meta package of another release stands for, without what it depends on; see
+    /// The kernel that a meta package of another release stands for, without the tools that it depends on; see
     /// [`Store::resolve_meta`].
-    pub fn fetch_behind_meta(&self, release: &str, meta: &str, prefix: &str) -> Result<Package> {
+    pub fn fetch_kernel_of(&self, release: &str, meta: &str, prefix: &str) -> Result<Vec<Package>> {
         let key = format!("{release}: {meta} -> {prefix}*");
+        let keyed = |name: &String| format!("{release}/{name}");
         let known = self.lock.borrow().sets.get(&key).cloned();
-        if let Some([name]) = known.as_deref()
-            && self.cached(name).is_some()
+        if let Some(names) = &known
+            && names.iter().all(|name| self.cached(&keyed(name)).is_some())
         {
-            return self.checked(name);
+            return names
+                .iter()
+                .map(|name| self.checked(&keyed(name)))
+                .collect();
         }
         let client = Client::prepare(&self.folder.join(format!("client-{release}")), release)?;
-        let name = match known.and_then(|names| names.first().cloned()) {
+        let names = match known {
             // What the lock says, as long as the release has it.
-            Some(name) if client.pins(&[&name])?.contains_key(&name) => name,
-            _ => behind_meta(&client.depends(meta)?, meta, prefix)
-                .with_context(|| format!("{meta} of {release} depends on no {prefix}…"))?,
+            Some(names) if has_all(&client, &names)? => names,
+            _ => resolve(&client, release, meta, prefix)?,
         };
-        let offered = client.pins(&[&name])?.remove(&name);
-        let pin = offered.and_then(|pins| pins.into_iter().next());
-        let pin = pin.with_context(|| format!("{release} has no package {name}"))?;
-        let locked = self.lock.borrow().packages.get(&name).cloned();
-        if let Some(locked) = locked.filter(|locked| locked.version == pin.version) {
-            ensure!(
-                locked.sha256 == pin.sha256,
-                "the mirror's {name} {} is not the one of the lock file: SHA-256 {}",
-                pin.version,
-                pin.sha256
-            );
-        } else {
-            self.may_change(&format!("the package {name}"))?;
+        let mut wanted = Vec::new();
+        let mut index = client.pins(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for name in &names {
+            let offered = index.remove(name).unwrap_or_default();
+            let pin = self.pin(&keyed(name), offered)?;
+            wanted.push((name.as_str(), pin.version.clone(), self.path(name, &pin)));
+        }
+        if self.lock.borrow().sets.get(&key) != Some(&names) {
+            self.may_change(&key)?;
             self.change(|lock| {
-                lock.sets.insert(key, vec![name.clone()]);
-                lock.packages.insert(name.clone(), pin.clone());
+                lock.sets.insert(key, names.clone());
             })?;
         }
-        client.download(&[(&name, pin.version.clone(), self.path(&name, &pin))])?;
-        self.checked(&name)
+        client.download(&wanted)?;
+        names
+            .iter()
+            .map(|name| self.checked(&keyed(name)))
+            .collect()
     }
+
+    /// The pin of the lock, if it is among what is offered, else the newest, for the lock.
+    fn pin(&self, key: &str, offered: Vec<Pin>) -> Result<Pin> {
+        let locked = self.lock.borrow().packages.get(key).cloned();
+        if let Some(locked) = locked
+            && let Some(same) = offered.iter().find(|pin| pin.version == locked.version)
+        {
+            ensure!(
+                same.sha256 == locked.sha256,
+                "the mirror's {key} {} is not the one of the lock file: SHA-256 {}",
+                same.version,
+                same.sha256
+            );
+            return Ok(locked);
+        }
+        let newest = offered.into_iter().next();
+        let newest = newest.with_context(|| format!("there is no package {key}"))?;
+        self.may_change(&format!("the package {key}"))?;
+        self.change(|lock| {
+            lock.packages.insert(key.to_owned(), newest.clone());
+        })?;
+        Ok(newest)
+    }
+}
+
+fn has_all(client: &Client, names: &[String]) -> Result<bool> {
+    let index = client.pins(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    Ok(names.iter().all(|name| index.contains_key(name)))
+}
+
+/// The kernel's package, and what it depends on by its own version. A kernel in several packages wants its release's
+/// `linux-base`.
+fn resolve(client: &Client, release: &str, meta: &str, prefix: &str) -> Result<Vec<String>> {
+    let image = behind_meta(&client.depends(meta)?, meta, prefix)
+        .with_context(|| format!("{meta} of {release} depends on no {prefix}…"))?;
+    let version = image.trim_start_matches(prefix);
+    let mut parts = client.depends(&image)?;
+    parts.retain(|part| part.starts_with("linux-") && part.ends_with(version));
+    if !parts.is_empty() {
+        parts.push("linux-base".into());
+    }
+    parts.push(image);
+    Ok(parts)
 }
