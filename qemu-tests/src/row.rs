@@ -179,6 +179,12 @@ impl Row {
             "{}: a row expects something and names its measured CPU seconds",
             path.display()
         );
+        let inside = row.data_files.keys().chain(row.given_files.keys());
+        ensure!(
+            inside.map(Path::new).all(Path::is_relative),
+            "{}: files on the data disk are named from its root, without a slash before",
+            path.display()
+        );
         let last_disk = row.guest_disks.len().saturating_sub(1);
         ensure!(
             row.disk_holds.iter().all(|holds| holds.disk <= last_disk),

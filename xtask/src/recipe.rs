@@ -34,6 +34,9 @@ pub struct Recipe {
     /// Files from distribution packages.
     #[serde(default)]
     pub files: Vec<PackageFile>,
+    /// Programs from distribution packages; the libraries that they need come along.
+    #[serde(default)]
+    pub packaged_programs: Vec<PackageFile>,
     /// Whether the initramfs is compressed, where reading it costs more than unpacking it.
     #[serde(default)]
     pub compress_initramfs: bool,

@@ -2,8 +2,9 @@
 
 use super::cpio::Archive;
 use super::kernel_modules::Modules;
+use super::libraries;
 use crate::context::{Context, read};
-use crate::packages::{self, Store};
+use crate::packages::{self, Store, Tree};
 use crate::recipe::Recipe;
 use crate::{progress, toolchain};
 use anyhow::{Context as _, Result};
@@ -48,6 +49,7 @@ pub fn build(
     add_modules(&mut archive, recipe, modules, release)?;
     add_programs(&mut archive, context, recipe)?;
     add_package_files(&mut archive, context, store, recipe)?;
+    add_packaged_programs(&mut archive, context, store, recipe)?;
     let bytes = archive.to_bytes();
     match recipe.compress_initramfs {
         true => compressed(&bytes),
@@ -119,6 +121,22 @@ fn add_package_files(
         match mode & 0o111 {
             0 => archive.file(&file.path, content),
             _ => archive.program(&file.path, content),
+        }
+    }
+    Ok(())
+}
+
+fn add_packaged_programs(
+    archive: &mut Archive,
+    context: &Context,
+    store: &Store,
+    recipe: &Recipe,
+) -> Result<()> {
+    for program in &recipe.packaged_programs {
+        let tree = Tree::unpack(context, store, &[&program.package])?;
+        archive.program(&program.path, read(&tree.path(&program.from))?);
+        for (path, content) in libraries::of_program(&tree.path(""), &program.from)? {
+            archive.program(&path, content);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod data_disk;
 pub mod esp;
 mod initramfs;
 mod kernel_modules;
+mod libraries;
 pub mod partition_table;
 mod pe;
 
