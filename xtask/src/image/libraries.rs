@@ -66,7 +66,9 @@ fn needs(file: &[u8]) -> Result<Needs> {
             DT_NEEDED => needs.libraries.push(text(table.string(entry)?)),
             DT_RUNPATH => {
                 let folders = text(table.string(entry)?);
-                let folders = folders.split(':').map(|f| f.trim_start_matches('/').to_owned());
+                let folders = folders
+                    .split(':')
+                    .map(|f| f.trim_start_matches('/').to_owned());
                 needs.folders.extend(folders);
             }
             _ => {}
