@@ -1,5 +1,7 @@
 //! Which guest-physical range lies where in the mapping.
 
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+
 /// One range of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -11,10 +13,19 @@ pub struct Range {
     pub offset: u64,
 }
 
-/// Ranges of guest memory, sorted, without overlap.
-#[derive(Clone, Debug, Default)]
+/// Ranges of guest memory, sorted, without overlap, and one behind them that grows.
+#[derive(Debug, Default)]
 pub struct Layout {
     ranges: Vec<Range>,
+    growth: Option<Growth>,
+}
+
+/// Memory that is added while the guest runs.
+#[derive(Debug)]
+struct Growth {
+    gpa: u64,
+    offset: u64,
+    length: AtomicU64,
 }
 
 /// Why a range can't be laid out.
@@ -69,7 +80,24 @@ impl Layout {
         Ok(())
     }
 
-    /// The ranges in the order of their addresses.
+    /// Lets memory grow from an address on that lies behind all ranges; it has no length yet.
+    pub fn grow_from(&mut self, gpa: u64, offset: u64) {
+        let length = AtomicU64::new(0);
+        self.growth = Some(Growth {
+            gpa,
+            offset,
+            length,
+        });
+    }
+
+    /// Gives the memory that grows another length: from now on accesses find it.
+    pub fn set_growth(&self, length: u64) {
+        if let Some(growth) = &self.growth {
+            growth.length.store(length, Release);
+        }
+    }
+
+    /// The ranges in the order of their addresses, but for the one that grows.
     pub fn ranges(&self) -> &[Range] {
         &self.ranges
     }
@@ -79,7 +107,13 @@ impl Layout {
         let after = self.ranges.partition_point(|r| r.gpa <= gpa);
         let range = self.ranges.get(after.checked_sub(1)?)?;
         let inside = gpa - range.gpa;
-        (inside < range.length).then(|| (range.offset + inside, range.length - inside))
+        if inside < range.length {
+            return Some((range.offset + inside, range.length - inside));
+        }
+        let growth = self.growth.as_ref()?;
+        let inside = gpa.checked_sub(growth.gpa)?;
+        let length = growth.length.load(Acquire);
+        (inside < length).then(|| (growth.offset + inside, length - inside))
     }
 }
 
@@ -106,6 +140,19 @@ mod tests {
         assert_eq!(layout.find(0x1f_ffff), Some((0x3f_ffff, 1)));
         assert_eq!(layout.find(0x20_0000), None);
         assert_eq!(layout.find(u64::MAX), None);
+    }
+
+    #[test]
+    fn memory_grows_behind_the_rest() {
+        let mut layout = Layout::default();
+        layout.add(range(0, 0x1000, 0)).unwrap();
+        layout.grow_from(0x10_0000, 0x8000);
+        assert_eq!(layout.find(0x10_0000), None);
+        layout.set_growth(0x1000);
+        assert_eq!(layout.find(0x10_0ffe), Some((0x8ffe, 2)));
+        assert_eq!(layout.find(0x10_1000), None);
+        assert_eq!(layout.find(0xfff), Some((0xfff, 1)));
+        assert_eq!(layout.find(0x2000), None);
     }
 
     #[test]

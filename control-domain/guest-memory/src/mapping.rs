@@ -6,7 +6,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
+use std::sync::{Mutex, PoisonError};
 
 /// Why a granule can't be mapped.
 #[derive(Debug)]
@@ -41,45 +44,48 @@ impl std::error::Error for MapError {
 #[derive(Debug)]
 pub struct Mapping {
     base: usize,
-    length: u64,
+    /// Grows alone; what is below it stays mapped.
+    length: AtomicU64,
+    /// The most that it can have: the reservation goes as far.
+    most: u64,
+    growing: Mutex<()>,
     reservation: (usize, usize),
 }
 
 impl Mapping {
-    /// Maps the granule files in their order. Each must be a multiple of 2 MiB long.
+    /// Maps the granule files in their order. Each must be a multiple of 2 MiB long. `room` bytes of granules
+    /// can be added later.
     ///
     /// # Errors
     /// [`MapError`] names the file and the step.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, MapError> {
-        let mut files = Vec::new();
-        for path in paths {
-            let fail = |step| {
-                move |source| MapError {
-                    path: path.clone(),
-                    step,
-                    source,
-                }
-            };
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(path)
-                .map_err(fail("open"))?;
-            let length = granule_bytes(&file).map_err(fail("find the size of"))?;
-            if length == 0 || length % FRAME_SIZE != 0 {
-                return Err(fail("use")(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    format!("its size {length:#x} is not a multiple of 2 MiB"),
-                )));
-            }
-            files.push((file, length));
-        }
+    pub fn open(paths: &[PathBuf], room: u64) -> Result<Self, MapError> {
+        let files: Vec<_> = paths
+            .iter()
+            .map(|path| open(path))
+            .collect::<Result<_, _>>()?;
         let name = paths.first().cloned().unwrap_or_default();
-        Self::of_files(&files).map_err(|source| MapError {
+        Self::of_files(&files, room).map_err(|source| MapError {
             path: name,
             step: "map",
             source,
         })
+    }
+
+    /// Maps another granule file behind the others. Answers its length.
+    ///
+    /// # Errors
+    /// [`MapError`]: it is none, or there is no room for it.
+    pub fn extend(&self, path: &Path) -> Result<u64, MapError> {
+        let (file, length) = open(path)?;
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = self.length();
+        self.map(offset, &file, length).map_err(|source| MapError {
+            path: path.to_owned(),
+            step: "map",
+            source,
+        })?;
+        self.length.store(offset + length, Release);
+        Ok(length)
     }
 
     /// Ordinary memory of the given length in the place of granules, for tests on a host.
@@ -95,16 +101,17 @@ impl Mapping {
         // SAFETY: the descriptor was just made and has no other owner.
         let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) };
         file.set_len(length)?;
-        Self::of_files(&[(file, length)])
+        Self::of_files(&[(file, length)], 0)
     }
 
-    fn of_files(files: &[(File, u64)]) -> io::Result<Self> {
+    fn of_files(files: &[(File, u64)], room: u64) -> io::Result<Self> {
         let too_long = || io::Error::from(io::ErrorKind::FileTooLarge);
         let length = files
             .iter()
             .try_fold(0u64, |sum, f| sum.checked_add(f.1))
             .ok_or_else(too_long)?;
-        let reserve = length
+        let most = length.checked_add(room).ok_or_else(too_long)?;
+        let reserve = most
             .checked_add(FRAME_SIZE)
             .and_then(|n| usize::try_from(n).ok())
             .ok_or_else(too_long)?;
@@ -126,34 +133,46 @@ impl Mapping {
         let base = (start as usize).next_multiple_of(FRAME_SIZE as usize);
         let this = Self {
             base,
-            length,
+            length: length.into(),
+            most,
+            growing: Mutex::default(),
             reservation: (start as usize, reserve),
         };
         let mut offset = 0;
         for (file, length) in files {
-            // SAFETY: MAP_FIXED replaces a part of the reservation made above, which is ours
-            // alone: base + the sum of lengths ends within it.
-            let part = unsafe {
-                libc::mmap(
-                    (base + offset) as *mut _,
-                    *length as usize,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                    libc::MAP_SHARED | libc::MAP_FIXED,
-                    file.as_raw_fd(),
-                    0,
-                )
-            };
-            if part == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
-            }
-            offset += *length as usize;
+            this.map(offset, file, *length)?;
+            offset += length;
         }
         Ok(this)
     }
 
+    /// Maps a file at an offset where nothing is mapped yet.
+    fn map(&self, offset: u64, file: &File, length: u64) -> io::Result<()> {
+        if offset.checked_add(length).is_none_or(|end| end > self.most) {
+            return Err(io::Error::other("there is no room for it"));
+        }
+        // SAFETY: MAP_FIXED replaces a part of the reservation, which is ours alone: it goes to
+        // `most` behind the base. The offset is one at which nothing has been mapped, and nobody uses what lies
+        // behind `length`.
+        let part = unsafe {
+            libc::mmap(
+                (self.base + offset as usize) as *mut _,
+                length as usize,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_FIXED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        match part == libc::MAP_FAILED {
+            true => Err(io::Error::last_os_error()),
+            false => Ok(()),
+        }
+    }
+
     /// Bytes mapped.
     pub fn length(&self) -> u64 {
-        self.length
+        self.length.load(Acquire)
     }
 
     /// The address in this process of an offset, for the hypervisor.
@@ -162,7 +181,7 @@ impl Mapping {
     /// If the offset is behind the mapping: offsets come from the layout, not from a guest.
     pub fn user_address(&self, offset: u64) -> u64 {
         assert!(
-            offset <= self.length,
+            offset <= self.length(),
             "offset {offset:#x} is behind the mapping"
         );
         self.base as u64 + offset
@@ -172,7 +191,7 @@ impl Mapping {
     fn check(&self, offset: u64, length: u64) {
         let end = offset.checked_add(length);
         assert!(
-            end.is_some_and(|end| end <= self.length),
+            end.is_some_and(|end| end <= self.length()),
             "{length:#x} bytes at {offset:#x} are behind the mapping"
         );
     }
@@ -304,8 +323,28 @@ impl Drop for Mapping {
     }
 }
 
-/// Size of a granule: a device-DAX node says it in sysfs, anything else by its length.
-/// Bytes of a granule's file.
+/// A granule's file and its length.
+fn open(path: &Path) -> Result<(File, u64), MapError> {
+    let fail = |step| {
+        move |source| MapError {
+            path: path.to_owned(),
+            step,
+            source,
+        }
+    };
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(fail("open"))?;
+    let length = granule_bytes(&file).map_err(fail("find the size of"))?;
+    if length == 0 || length % FRAME_SIZE != 0 {
+        return Err(fail("use")(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("its size {length:#x} is not a multiple of 2 MiB"),
+        )));
+    }
+    Ok((file, length))
+}
+
+/// Bytes of a granule: a device-DAX node says them in sysfs, anything else by its length.
 ///
 /// # Errors
 /// As the system calls fail, or the kernel says no number.
@@ -359,15 +398,21 @@ mod tests {
         for path in &paths {
             File::create(path).unwrap().set_len(FRAME_SIZE).unwrap();
         }
-        let mapping = Mapping::open(&paths).unwrap();
-        mapping.write(FRAME_SIZE * 2 - 2, &[1, 2, 3, 4]);
-        assert_eq!(std::fs::read(&paths[2]).unwrap()[..2], [3, 4]);
+        let mapping = Mapping::open(&paths[..2], FRAME_SIZE).unwrap();
+        mapping.write(FRAME_SIZE - 2, &[1, 2, 3, 4]);
+        assert_eq!(std::fs::read(&paths[1]).unwrap()[..2], [3, 4]);
+        assert_eq!(mapping.extend(&paths[2]).unwrap(), FRAME_SIZE);
+        assert_eq!(mapping.length(), 3 * FRAME_SIZE);
+        mapping.write(FRAME_SIZE * 2 - 2, &[1, 2, 5, 6]);
+        assert_eq!(std::fs::read(&paths[2]).unwrap()[..2], [5, 6]);
+        let error = mapping.extend(&paths[0]).unwrap_err().to_string();
+        assert!(error.contains("no room"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
     fn a_file_that_is_no_granule_is_refused_by_name() {
-        let error = Mapping::open(&["/dev/null".into()])
+        let error = Mapping::open(&["/dev/null".into()], 0)
             .unwrap_err()
             .to_string();
         assert!(error.contains("/dev/null"), "{error}");

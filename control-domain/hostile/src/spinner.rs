@@ -101,7 +101,7 @@ impl Spinner {
     /// # Errors
     /// If the granule can't be mapped.
     pub fn map(granule: &str) -> Result<Self, String> {
-        let mapping = Mapping::open(&[PathBuf::from(granule)]).map_err(|e| e.to_string())?;
+        let mapping = Mapping::open(&[PathBuf::from(granule)], 0).map_err(|e| e.to_string())?;
         // Parts that neither the hypervisor nor the code uses: a page is present once it was written.
         mapping.write(SCRATCH_OFFSET as u64, &[0]);
         mapping.write(FRAME_SIZE + FRAME_SIZE / 2, &[0]);

@@ -36,6 +36,12 @@ pub enum Request {
     },
     /// Lets the guest's file systems go on.
     Thaw,
+    /// How much memory the machine has, where that may change.
+    Memory {
+        /// It is to have so much, in MiB.
+        #[serde(default)]
+        assign_mib: Option<u64>,
+    },
     /// Copies a file into the guest.
     CopyFile {
         /// The file; a path that does not begin with / is in the machine's folder.

@@ -176,7 +176,7 @@ fn run_payload(options: &PayloadOptions) -> Result<ExitCode, String> {
     let memory_bytes = options.memory_mib << 20;
     let plan = PoolPlan::new(memory_bytes, u64::MAX, 0, 0);
     let granules = granule::take(&options.granules, plan.total)?;
-    let memory = memory::open(&granules, &plan)?;
+    let (memory, plan) = memory::open(&granules, plan, 0)?;
     let board = Box::new(TestBoard::new(memory_bytes, Box::new(put_to_stdout)));
     let clock = Clock::measure();
     eprintln!(

@@ -4,6 +4,7 @@ mod drives;
 mod follow;
 mod guest;
 
+use crate::dynamic_memory;
 use crate::inspect;
 use crate::running::Running;
 use management::{Answer, Folder, Request, read_line, write_line};
@@ -106,6 +107,10 @@ fn carry_out(running: &Running, request: Request) -> Result<Value, String> {
         Request::Stop { turn_off } => stop(running, turn_off),
         Request::Freeze { seconds } => guest::freeze(running, seconds),
         Request::Thaw => guest::thaw(running),
+        Request::Memory { assign_mib } => match assign_mib {
+            Some(mib) => dynamic_memory::assign(running, mib),
+            None => dynamic_memory::state(running),
+        },
         Request::CopyFile {
             source,
             destination,

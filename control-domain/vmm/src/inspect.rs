@@ -1,5 +1,6 @@
 //! The machine as a tree of what is in it and how it is.
 
+use crate::dynamic_memory;
 use crate::running::Running;
 use integration_services::heartbeat::Health;
 use serde_json::{Map, Value, json};
@@ -30,6 +31,7 @@ pub fn tree(running: &Running) -> Value {
     let mut tree = state(running);
     tree["process"] = std::process::id().into();
     tree["key_value_pairs"] = json!(running.services().pairs.all());
+    tree["dynamic_memory"] = dynamic_memory::state(running).unwrap_or_default();
     tree["file_systems_frozen"] = running.services().file_systems.are_frozen().into();
     {
         let hardware = running.hardware();

@@ -2,11 +2,12 @@
 //! which guest-physical address, and what to change when the chipset moves something.
 //!
 //! The granules hold, in this order: the control frame (2 MiB), low RAM, high RAM, the BIOS image,
-//! video memory. Each begins on a 2 MiB boundary, and RAM has the same offset within 2 MiB here as
+//! video memory, and in granules of its own what RAM the machine gets later. Each begins on a 2 MiB boundary, and RAM has the same offset within 2 MiB here as
 //! in the guest, so that large pages fit.
 
 use devices::{Region, Target};
 use hypervisor_abi::{Access, FRAME_SIZE};
+use std::ops::Range;
 
 /// Where RAM behind the window for devices begins.
 const HIGH_MEMORY: u64 = 4 << 30;
@@ -22,7 +23,12 @@ pub struct PoolPlan {
     pub video: u64,
     /// Bytes of granules that the machine needs.
     pub total: u64,
+    /// Where memory lies that it gets later.
+    growth: Option<u64>,
 }
+
+/// Guests add memory in blocks that begin at multiples of this: Linux on x86-64 in 128 MiB.
+const GROWTH_ALIGNMENT: u64 = 128 << 20;
 
 impl PoolPlan {
     /// Plans a machine. RAM beyond `low_limit` lies from 4 GiB on. Sizes are at most 1 TiB.
@@ -40,7 +46,28 @@ impl PoolPlan {
             rom,
             video,
             total,
+            growth: None,
         }
+    }
+
+    /// The same, with room for more memory from an offset on.
+    pub fn growing_from(self, offset: u64) -> Self {
+        let growth = Some(offset);
+        Self { growth, ..self }
+    }
+
+    /// Where memory that the machine gets later lies: its guest-physical address and its offset in the granules.
+    pub fn growth(&self) -> Option<(u64, u64)> {
+        let end = HIGH_MEMORY + self.high_bytes;
+        Some((end.next_multiple_of(GROWTH_ALIGNMENT), self.growth?))
+    }
+
+    /// What the guest has of RAM at first, by guest-physical address.
+    pub fn ram_ranges(&self) -> Vec<Range<u64>> {
+        let high = HIGH_MEMORY..HIGH_MEMORY + self.high_bytes;
+        let mut ranges = vec![0..self.low_bytes, high];
+        ranges.retain(|range| !range.is_empty());
+        ranges
     }
 
     /// RAM by guest-physical address.
@@ -49,22 +76,25 @@ impl PoolPlan {
     /// If the machine has no memory.
     pub fn ram(&self) -> Result<guest_memory::Layout, guest_memory::LayoutError> {
         let mut layout = guest_memory::Layout::default();
-        layout.add(guest_memory::Range {
-            gpa: 0,
-            length: self.low_bytes,
-            offset: FRAME_SIZE,
-        })?;
-        if self.high_bytes > 0 {
+        for range in self.ram_ranges() {
             layout.add(guest_memory::Range {
-                gpa: HIGH_MEMORY,
-                length: self.high_bytes,
-                offset: self.ram_offset(HIGH_MEMORY),
+                gpa: range.start,
+                length: range.end - range.start,
+                offset: self.ram_offset(range.start),
             })?;
+        }
+        if let Some((gpa, offset)) = self.growth() {
+            layout.grow_from(gpa, offset);
         }
         Ok(layout)
     }
 
     fn ram_offset(&self, gpa: u64) -> u64 {
+        if let Some((first, offset)) = self.growth()
+            && gpa >= first
+        {
+            return offset + (gpa - first);
+        }
         match gpa.checked_sub(HIGH_MEMORY) {
             Some(inside) => FRAME_SIZE + self.low_bytes.next_multiple_of(FRAME_SIZE) + inside,
             None => FRAME_SIZE + gpa,
@@ -193,6 +223,26 @@ mod tests {
         let ram = plan.ram().unwrap();
         assert_eq!(ram.find(4 << 30), Some((2 * MIB + (3 << 30), 2 << 30)));
         assert_eq!(ram.find(3 << 30), None);
+    }
+
+    #[test]
+    fn memory_grows_behind_all_other() {
+        let plan = PoolPlan::new(5 << 30, 3 << 30, 256 << 10, 16 * MIB).growing_from(6 << 30);
+        assert_eq!(plan.growth(), Some((6 << 30, 6 << 30)));
+        let plan = PoolPlan::new(100 * MIB, 3 << 30, 256 << 10, 16 * MIB).growing_from(256 * MIB);
+        assert_eq!(plan.growth(), Some((4 << 30, 256 * MIB)));
+        let ram = plan.ram().unwrap();
+        assert_eq!(ram.find(4 << 30), None);
+        ram.set_growth(2 * MIB);
+        assert_eq!(ram.find(4 << 30), Some((256 * MIB, 2 * MIB)));
+        let grown = region(4 << 30, 2 * MIB, Target::Ram);
+        let add = Change::Add {
+            gpa: 4 << 30,
+            length: 2 * MIB,
+            offset: 256 * MIB,
+            access: Access::Write,
+        };
+        assert_eq!(plan.changes(&[], &[grown]), [add]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A machine put together: memory, board, processors, and the threads that carry them.
 
 mod exits;
+mod growth;
 
 use crate::board::{Board, is_before};
 use crate::bus::MachineBus;
@@ -12,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::processor;
 use crate::processors::{ProcessorThread, in_mask};
 use crate::vmbus_host::Vmbus;
-use devices::Region;
+use devices::{Region, Target};
 use hypercall::{CallError, Calls, Pending};
 use hypervisor_abi::{
     ABI_VERSION, Access, CONFIG_REFERENCE_TSC, EXTINT_REQUEST, FRAME_SIZE, PAGE_SIZE, RunPage,
@@ -49,6 +50,8 @@ struct BoardState {
     board: Box<dyn Board>,
     /// What is mapped into the guest.
     applied: Vec<Region>,
+    /// Bytes of memory that it got since its start.
+    growth: u64,
     /// The line from the 8259s, as the hypervisor was told.
     line: bool,
     /// What the timer thread sleeps until.
@@ -95,6 +98,7 @@ impl<C: Calls + Sync> Machine<C> {
             board: Mutex::new(BoardState {
                 board,
                 applied: Vec::new(),
+                growth: 0,
                 line: false,
                 timer_ns: None,
             }),
@@ -108,6 +112,7 @@ impl<C: Calls + Sync> Machine<C> {
             counting: Mutex::new(()),
             outcome: Mutex::new(None),
         };
+        machine.memory.0.layout().set_growth(0);
         machine.claim()?;
         // What a vmm before this one left in the run pages is not for us.
         let control = machine.memory.0.mapping();
@@ -333,7 +338,13 @@ impl<C: Calls + Sync> Machine<C> {
     /// Makes the guest's memory map what the board says. Complete when this returns: no processor
     /// runs under the old one.
     fn apply_layout(&self, state: &mut BoardState) -> Result<(), CallError> {
-        let wanted = state.board.memory_layout();
+        let mut wanted = state.board.memory_layout();
+        let growth = self.plan.growth().filter(|_| state.growth > 0);
+        wanted.extend(growth.map(|(start, _)| Region {
+            start,
+            length: state.growth,
+            target: Target::Ram,
+        }));
         let mapping = self.memory.0.mapping();
         let mut old_map = 0;
         for change in self.plan.changes(&state.applied, &wanted) {

@@ -50,6 +50,8 @@ pub struct MachineFile {
     pub processors: usize,
     /// Size of the memory in MiB.
     pub memory_mib: u64,
+    /// How far it may change while the machine runs; not at all if not given.
+    pub dynamic_memory: Option<DynamicMemoryEntry>,
     /// Number of SCSI controllers on VMBus, 0 to 4; none if not given.
     #[serde(default)]
     pub scsi_controllers: usize,
@@ -85,6 +87,23 @@ pub const SCSI_LOCATIONS: usize = 64;
 const LEAST_UEFI_MIB: u64 = 128;
 /// Places at the IDE controller.
 const IDE_LOCATIONS: usize = 4;
+
+/// How far a machine's memory may change while it runs.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DynamicMemoryEntry {
+    /// The least that it is left with, in MiB; at most what it starts with.
+    pub minimum_mib: u64,
+    /// The most that it gets, in MiB; at least what it starts with.
+    pub maximum_mib: u64,
+}
+
+impl DynamicMemoryEntry {
+    /// Bytes of address space for what it gets: as whole granules, of which the last one may be little used.
+    pub fn room(self) -> u64 {
+        (self.maximum_mib << 20) * 2
+    }
+}
 
 /// A disk of a machine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -323,6 +342,16 @@ impl MachineFile {
                 self.memory_mib
             ));
         }
+        if let Some(memory) = self.dynamic_memory {
+            let (least, most) = (memory.minimum_mib, memory.maximum_mib);
+            if !(16..=self.memory_mib).contains(&least)
+                || !(self.memory_mib..=1 << 20).contains(&most)
+            {
+                return Err(format!(
+                    "dynamic_memory: minimum_mib from 16 to memory_mib, maximum_mib from there to 1048576, not {least} and {most}"
+                ));
+            }
+        }
         self.network_adapters()?;
         self.check_serial_ports()?;
         if self.scsi_controllers > MOST_SCSI_CONTROLLERS {
@@ -398,6 +427,16 @@ mod tests {
             ("generation: 1", "generation: 2", "controller: ide"),
             ("processors: 2", "processors: 65", "1 to 64"),
             ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
+            (
+                "memory_mib: 512",
+                "memory_mib: 512\ndynamic_memory: {minimum_mib: 513, maximum_mib: 600}",
+                "minimum_mib from 16",
+            ),
+            (
+                "memory_mib: 512",
+                "memory_mib: 512\ndynamic_memory: {minimum_mib: 64, maximum_mib: 511}",
+                "not 64 and 511",
+            ),
             ("location: 3", "location: 4", "0 to 3"),
             ("location: 3", "location: 0", "two drives"),
             (

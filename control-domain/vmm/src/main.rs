@@ -21,6 +21,7 @@ mod console;
 mod control;
 mod crash;
 mod disk;
+mod dynamic_memory;
 mod emulator;
 mod events;
 mod firmware;

@@ -26,18 +26,26 @@ impl devices::GuestMemory for BusMemory {
     }
 }
 
-/// Maps granules. Nothing is written: until the hypervisor gives them to this machine, they may be
+/// Maps granules, with room for `room` bytes of further ones. Nothing is written: until the hypervisor gives them to this machine, they may be
 /// another's.
 ///
 /// # Errors
 /// One sentence that says what is missing.
-pub fn open(granules: &[Granule], plan: &PoolPlan) -> Result<BusMemory, String> {
+pub fn open(
+    granules: &[Granule],
+    plan: PoolPlan,
+    room: u64,
+) -> Result<(BusMemory, PoolPlan), String> {
     let paths: Vec<_> = granules
         .iter()
         .map(|granule| granule.path.clone())
         .collect();
-    let mapping = Mapping::open(&paths).map_err(|e| e.to_string())?;
+    let mapping = Mapping::open(&paths, room).map_err(|e| e.to_string())?;
+    let plan = match room {
+        0 => plan,
+        _ => plan.growing_from(mapping.length()),
+    };
     let layout = plan.ram().map_err(|e| e.to_string())?;
     let memory = GuestMemory::new(mapping, layout).map_err(|e| e.to_string())?;
-    Ok(BusMemory(Arc::new(memory)))
+    Ok((BusMemory(Arc::new(memory)), plan))
 }

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::command::RunOptions;
 use crate::control;
+use crate::dynamic_memory::{self, Granules};
 use crate::firmware::Firmware;
 use crate::granule;
 use crate::layout::PoolPlan;
@@ -48,8 +49,10 @@ pub fn run(options: &RunOptions) -> Result<Outcome, String> {
         VIDEO_BYTES.into(),
     );
     let granules = granule::take(&options.granules, plan.total)?;
-    let memory = memory::open(&granules, &plan)?;
-    let running = Running::new(options.folder.clone(), file.clone());
+    let room = file.dynamic_memory.map_or(0, |memory| memory.room());
+    let (memory, plan) = memory::open(&granules, plan, room)?;
+    let granules = Granules::new(options.granules.clone(), granules);
+    let running = Running::new(options.folder.clone(), file.clone(), granules);
     let listener = control::listen(&running)?;
     let sockets = sockets::listen(&running)?;
     let serial_ports = file.serial_ports.iter();
@@ -100,6 +103,7 @@ fn run_until_off(
         let mut devices = running.services().devices(host);
         devices.extend(disks_on_vmbus(&file, memory, &media));
         devices.extend(scsi_devices);
+        devices.extend(dynamic_memory::device(running, plan));
         for adapter in file.network_adapters()? {
             match adapter.device(&file.name, file.processors) {
                 Ok(device) => devices.push(device),

@@ -3,6 +3,7 @@
 
 use crate::console::{SerialOutput, serial_output};
 use crate::disk::MachineDisk;
+use crate::dynamic_memory::Granules;
 use crate::events::Events;
 use crate::keyboard::Key;
 use crate::machine::Machine;
@@ -36,6 +37,7 @@ struct Shared {
     events: Events,
     /// It is being turned off.
     ending: Arc<AtomicBool>,
+    granules: Mutex<Granules>,
     serial: [SerialOutput; SERIAL_PORTS],
 }
 
@@ -49,7 +51,7 @@ pub struct Hardware {
 
 impl Running {
     /// A machine that is about to run.
-    pub fn new(folder: PathBuf, file: MachineFile) -> Self {
+    pub fn new(folder: PathBuf, file: MachineFile, granules: Granules) -> Self {
         let events = Events::of(&file.name);
         let for_health = events.clone();
         let services = Services::telling(move |health| match health {
@@ -76,6 +78,7 @@ impl Running {
             sockets,
             events,
             ending: Arc::default(),
+            granules: Mutex::new(granules),
             serial: [(); SERIAL_PORTS].map(|()| serial_output()),
         }))
     }
@@ -96,6 +99,14 @@ impl Running {
     pub fn hardware(&self) -> MutexGuard<'_, Hardware> {
         self.0
             .hardware
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its memory's granules. Hold it for as long as their number changes.
+    pub fn granules(&self) -> MutexGuard<'_, Granules> {
+        self.0
+            .granules
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

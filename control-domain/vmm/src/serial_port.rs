@@ -101,6 +101,7 @@ pub fn connect(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::dynamic_memory::Granules;
     use crate::machine_file::MachineFile;
     use devices::ByteSink as _;
 
@@ -111,7 +112,7 @@ mod tests {
         std::fs::write(folder.path().join("machine.yaml"), text).unwrap();
         let file = MachineFile::read(folder.path()).unwrap();
         let entry = file.serial_ports[0].clone();
-        let running = Running::new(folder.path().to_owned(), file);
+        let running = Running::new(folder.path().to_owned(), file, Granules::default());
         let mut line = running.serial(1).unwrap().clone();
         b"nobody hears".iter().for_each(|byte| line.put(*byte));
         let listener = listen(&running, &entry).unwrap();

@@ -1,5 +1,6 @@
 //! The devices that every machine has on its VMBus, and the handles by which the vmm uses them.
 
+use dynamic_memory::Assigned;
 use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
 use std::time::{SystemTime, UNIX_EPOCH};
 use synthetic_input::keyboard::{Keyboard, Strokes};
@@ -23,6 +24,8 @@ pub struct Services {
     pub file_systems: backup::FileSystems,
     /// Copies files into it.
     pub copies: file_copy::Copies,
+    /// How much memory it has, where that may change.
+    pub memory: Assigned,
 }
 
 impl Services {

@@ -7,6 +7,7 @@ mod disc;
 mod events;
 mod freeze;
 mod list;
+mod memory;
 mod new;
 mod place;
 mod remove_disk;
@@ -33,6 +34,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::Command(&events::EVENTS),
     Entry::Command(&freeze::FREEZE),
     Entry::Command(&freeze::THAW),
+    Entry::Command(&memory::MEMORY),
     Entry::Command(&copy_file::COPY_FILE),
     Entry::Command(&socket::SOCKET),
     Entry::Command(&add_disk::ADD_DISK),

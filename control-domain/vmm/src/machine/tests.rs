@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
+#[path = "growth_tests.rs"]
+mod growth;
 #[path = "vmbus_tests.rs"]
 mod vmbus;
 
@@ -102,12 +104,21 @@ struct Bench {
 }
 
 fn bench(processors: usize, board: Option<Box<dyn Board>>) -> Bench {
-    hypercall::install_kick_signal().unwrap();
     let plan = PoolPlan::new(4 << 20, u64::MAX, 0, 2 << 20);
     let mapping = Mapping::anonymous(plan.total).unwrap();
     let memory = BusMemory(Arc::new(
         GuestMemory::new(mapping, plan.ram().unwrap()).unwrap(),
     ));
+    bench_of(memory, plan, processors, board)
+}
+
+fn bench_of(
+    memory: BusMemory,
+    plan: PoolPlan,
+    processors: usize,
+    board: Option<Box<dyn Board>>,
+) -> Bench {
+    hypercall::install_kick_signal().unwrap();
     let script = Script(Arc::new(Inner {
         memory: memory.clone(),
         steps: Mutex::default(),
