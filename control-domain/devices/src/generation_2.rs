@@ -127,16 +127,34 @@ impl Chipset {
             .end_of_interrupt(vector, &mut self.interrupts.messages);
     }
 
+    /// The line from the 8259s to the bootstrap processor's LINT0, as long as they are there.
+    pub fn interrupt_pending(&self) -> bool {
+        self.firmware.is_some() && self.interrupts.pic.output()
+    }
+
+    /// The bootstrap processor takes the interrupt of the 8259s: its vector.
+    pub fn acknowledge_interrupt(&mut self) -> u8 {
+        self.interrupts.pic.acknowledge()
+    }
+
     /// Lets time pass: timers that are due fire.
     pub fn advance(&mut self, now_ns: u64) {
         self.tick(now_ns);
+        if let Some(firmware) = &mut self.firmware {
+            firmware.pit.advance(self.now_ns, &mut self.interrupts);
+        }
         self.rtc.advance(self.now_ns, &mut self.interrupts);
         self.acpi_pm.advance(self.now_ns, &mut self.interrupts);
     }
 
     /// When [`Chipset::advance`] must be called next, in nanoseconds of the machine's time.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        let times = [self.rtc.next_deadline_ns(), self.acpi_pm.next_deadline_ns()];
+        let pit = self.firmware.as_ref();
+        let times = [
+            pit.and_then(|firmware| firmware.pit.next_deadline_ns()),
+            self.rtc.next_deadline_ns(),
+            self.acpi_pm.next_deadline_ns(),
+        ];
         times.into_iter().flatten().min()
     }
 

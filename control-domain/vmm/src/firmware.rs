@@ -1,7 +1,7 @@
 //! A machine's firmware: images of Debian's, as they are, and for UEFI the machine's variables.
 
 use crate::layout::PoolPlan;
-use crate::machine_file::MachineFile;
+use crate::machine_file::{MachineFile, Switch};
 use crate::memory::BusMemory;
 use crate::variable_store::VariableStore;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ const MOST_BIOS_BYTES: u64 = 1 << 20;
 const MOST_UEFI_BYTES: u64 = 16 << 20;
 /// Where the images of the boot disk keep firmware.
 const FOLDER: &str = "/usr/share/entente";
-/// The variables to begin with.
-const TEMPLATE: &str = "OVMF_VARS_4M.fd";
+/// The variables to begin with: Microsoft's keys among them.
+const TEMPLATE: &str = "OVMF_VARS_4M.ms.fd";
 
 /// The firmware.
 pub enum Firmware {
@@ -49,10 +49,10 @@ impl Firmware {
             (firmware, MOST_BIOS_BYTES)
         } else {
             let template = read(None, folder, &[TEMPLATE])?;
-            let firmware = Self::Uefi {
-                code: read(named, folder, &["OVMF_CODE_4M.fd"])?,
-                store: VariableStore::open(folder, &template)?,
-            };
+            let code = read(named, folder, &["OVMF_CODE_4M.fd"])?;
+            let store = VariableStore::open(folder, &template)?;
+            store.set_secure_boot(file.secure_boot != Some(Switch::Off))?;
+            let firmware = Self::Uefi { code, store };
             (firmware, MOST_UEFI_BYTES)
         };
         let bytes = firmware.rom_bytes();

@@ -30,13 +30,12 @@ impl Board for Chipset {
         Chipset::end_of_interrupt(self, vector);
     }
 
-    /// There are no 8259s.
     fn interrupt_pending(&self) -> bool {
-        false
+        Chipset::interrupt_pending(self)
     }
 
     fn acknowledge_interrupt(&mut self) -> u8 {
-        0
+        Chipset::acknowledge_interrupt(self)
     }
 
     fn advance(&mut self, now_ns: u64) {

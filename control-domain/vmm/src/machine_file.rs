@@ -46,6 +46,8 @@ pub struct MachineFile {
     /// Whether it has a TPM 2.0; Generation 2 only.
     #[serde(default)]
     pub tpm: bool,
+    /// Whether its firmware starts only what is signed: on if it is not given; Generation 2 only.
+    pub secure_boot: Option<Switch>,
     /// Number of processors, 1 to 64.
     pub processors: usize,
     /// Size of the memory in MiB.
@@ -169,6 +171,16 @@ pub enum Console {
     Serial,
     /// The text screen, its changed rows as lines, and the keyboard.
     Screen,
+}
+
+/// A setting.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// A disk controller.
@@ -295,6 +307,7 @@ impl MachineFile {
         let drives = self.drive_places();
         let wrong = match self.generation {
             1 if self.tpm => "tpm",
+            1 if self.secure_boot.is_some() => "secure_boot",
             1 => return Ok(()),
             2 if self.memory_mib < LEAST_UEFI_MIB => {
                 return Err(format!(
@@ -405,6 +418,8 @@ mod tests {
     #[test]
     fn generation_2_has_no_legacy_devices() {
         assert_eq!(MachineFile::parse(SECOND).unwrap().generation, 2);
+        let off = MachineFile::parse(&format!("{SECOND}secure_boot: off\n")).unwrap();
+        assert_eq!(off.secure_boot, Some(Switch::Off));
         for (more, part) in [
             ("floppy: a.img\n", "floppy"),
             ("console: screen\n", "console: screen"),
@@ -425,6 +440,12 @@ mod tests {
         for (from, to, part) in [
             ("generation: 1", "generation: 3", "1 or 2"),
             ("generation: 1", "generation: 2", "controller: ide"),
+            ("generation: 1", "generation: 1\nsecure_boot: on", "not in"),
+            (
+                "generation: 1",
+                "generation: 1\nsecure_boot: 7",
+                "secure_boot",
+            ),
             ("processors: 2", "processors: 65", "1 to 64"),
             ("memory_mib: 512", "memory_mib: 8", "memory_mib"),
             (

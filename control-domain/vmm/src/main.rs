@@ -50,6 +50,7 @@ mod running;
 mod screen;
 mod scsi_controller;
 mod scsi_media;
+mod secure_boot;
 mod serial_port;
 mod sockets;
 mod storage;

@@ -7,6 +7,7 @@
 //! own format is made for just that.
 
 use crate::memory::BusMemory;
+use crate::secure_boot;
 use devices::FlashMemory;
 use std::fs::File;
 use std::io::{self, Write};
@@ -68,6 +69,28 @@ impl VariableStore {
         let read = self.file.read_exact_at(&mut bytes, 0);
         read.map_err(|e| format!("{}: {e}", self.path.display()))?;
         Ok(bytes)
+    }
+
+    /// Turns Secure Boot on or off; the rest stays as it is.
+    ///
+    /// # Errors
+    /// One sentence with the file's name: it can't be written, or there are no keys to turn it on with.
+    pub fn set_secure_boot(&self, on: bool) -> Result<(), String> {
+        let bytes = self.load()?;
+        let path = self.path.display();
+        let Some(offset) = secure_boot::setting(&bytes) else {
+            return match on {
+                false => Ok(()),
+                true => Err(format!(
+                    "{path}: has no keys for Secure Boot; put it aside to begin with new variables, or set secure_boot: off"
+                )),
+            };
+        };
+        if bytes[offset as usize] == u8::from(on) {
+            return Ok(());
+        }
+        let saved = self.save(offset, &[on.into()]);
+        saved.map_err(|e| format!("{path}: {e}"))
     }
 
     fn save(&self, offset: u32, bytes: &[u8]) -> io::Result<()> {
@@ -171,6 +194,26 @@ mod tests {
         assert_eq!(again.load().unwrap(), wanted);
         let names: Vec<_> = folder.path().read_dir().unwrap().collect();
         assert_eq!(names.len(), 1, "nothing is left of making it");
+    }
+
+    #[test]
+    fn secure_boot_is_turned_on_and_off_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (template, offset) = secure_boot::example(Some(1));
+        let store = VariableStore::open(folder.path(), &template).unwrap();
+        for on in [true, false, false, true] {
+            store.set_secure_boot(on).unwrap();
+            let mut wanted = template.clone();
+            wanted[offset as usize] = on.into();
+            assert_eq!(store.load().unwrap(), wanted);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (template, _) = secure_boot::example(None);
+        let store = VariableStore::open(folder.path(), &template).unwrap();
+        store.set_secure_boot(false).unwrap();
+        assert_eq!(store.load().unwrap(), template);
+        let error = store.set_secure_boot(true).unwrap_err();
+        assert!(error.contains("has no keys"), "{error}");
     }
 
     #[test]

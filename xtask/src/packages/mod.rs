@@ -71,13 +71,17 @@ impl Store {
         })
     }
 
-    /// The named packages alone, in the order of the names.
+    /// The named packages alone, in the order of the names; `RELEASE/NAME` is one of another release.
     pub fn fetch(&self, names: &[&str]) -> Result<Vec<Package>> {
-        let absent: Vec<&str> = names
+        let mut absent: Vec<&str> = names
             .iter()
             .copied()
             .filter(|name| self.cached(name).is_none())
             .collect();
+        for (release, name) in absent.iter().filter_map(|name| name.split_once('/')) {
+            self.fetch_of(release, name)?;
+        }
+        absent.retain(|name| !name.contains('/'));
         if !absent.is_empty() {
             self.resolve(&absent)?;
             self.download(&absent)?;

@@ -1,9 +1,10 @@
-//! Packages of other Debian releases: kernels of guests. The lock has them as `RELEASE/NAME`.
+//! Packages of other Debian releases: kernels of guests, firmware. They are named `RELEASE/NAME`, in the lock too.
 
 use super::client::Client;
 use super::lock::Pin;
 use super::{Package, Store, behind_meta};
 use anyhow::{Context as _, Result, ensure};
+use std::path::PathBuf;
 
 impl Store {
     /// The kernel that a meta package of another release stands for, without the tools that it depends on; see
@@ -20,19 +21,13 @@ impl Store {
                 .map(|name| self.checked(&keyed(name)))
                 .collect();
         }
-        let client = Client::prepare(&self.folder.join(format!("client-{release}")), release)?;
+        let client = self.client_of(release)?;
         let names = match known {
             // What the lock says, as long as the release has it.
             Some(names) if has_all(&client, &names)? => names,
             _ => resolve(&client, release, meta, prefix)?,
         };
-        let mut wanted = Vec::new();
-        let mut index = client.pins(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        for name in &names {
-            let offered = index.remove(name).unwrap_or_default();
-            let pin = self.pin(&keyed(name), offered)?;
-            wanted.push((name.as_str(), pin.version.clone(), self.path(name, &pin)));
-        }
+        let wanted = self.pins_of(&client, release, &names)?;
         if self.lock.borrow().sets.get(&key) != Some(&names) {
             self.may_change(&key)?;
             self.change(|lock| {
@@ -44,6 +39,34 @@ impl Store {
             .iter()
             .map(|name| self.checked(&keyed(name)))
             .collect()
+    }
+
+    /// Fetches one package of another release, without what it depends on.
+    pub(super) fn fetch_of(&self, release: &str, name: &str) -> Result<()> {
+        let client = self.client_of(release)?;
+        let names = [name.to_owned()];
+        client.download(&self.pins_of(&client, release, &names)?)
+    }
+
+    fn client_of(&self, release: &str) -> Result<Client> {
+        Client::prepare(&self.folder.join(format!("client-{release}")), release)
+    }
+
+    /// Name, version and file of each package, with the lock brought up to date.
+    fn pins_of<'a>(
+        &self,
+        client: &Client,
+        release: &str,
+        names: &'a [String],
+    ) -> Result<Vec<(&'a str, String, PathBuf)>> {
+        let mut index = client.pins(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let pinned = names.iter().map(|name| {
+            let offered = index.remove(name).unwrap_or_default();
+            let pin = self.pin(&format!("{release}/{name}"), offered)?;
+            let path = self.path(name, &pin);
+            Ok((name.as_str(), pin.version, path))
+        });
+        pinned.collect()
     }
 
     /// The pin of the lock, if it is among what is offered, else the newest, for the lock.

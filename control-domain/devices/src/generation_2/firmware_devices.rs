@@ -1,5 +1,5 @@
 //! What is there for the firmware alone: a PCI bus as OVMF knows it, with the screen's configuration and
-//! the disks to boot from, and the channel through which it fetches its tables.
+//! the disks to boot from, the channel through which it fetches its tables, and the timer that wakes it.
 
 use crate::debug_port::DebugPort;
 use crate::fw_cfg::FwCfg;
@@ -9,6 +9,7 @@ use crate::pci::isa_bridge::IsaBridge;
 use crate::pci::mechanism_1::{Address, slot};
 use crate::pci::power_management::PowerManagement;
 use crate::pci::vga_function::VgaFunction;
+use crate::pit::Pit;
 use crate::virtio_block::VirtioBlock;
 
 /// Slots: OVMF expects the first three here.
@@ -27,6 +28,8 @@ pub struct FirmwareDevices {
     screen: VgaFunction,
     /// Disks, in slots one after the other.
     pub disks: Vec<VirtioBlock>,
+    /// The timer, whose ticks come by way of the 8259s.
+    pub pit: Pit,
     /// Tables and files.
     pub fw_cfg: FwCfg,
     /// The log.
@@ -48,6 +51,7 @@ impl FirmwareDevices {
             power_management: PowerManagement::default(),
             screen: VgaFunction::new(video_bytes),
             disks,
+            pit: Pit::new(),
             fw_cfg,
             debug_port,
         }

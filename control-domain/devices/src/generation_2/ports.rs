@@ -60,6 +60,7 @@ impl Chipset {
     fn touch_power_management(&mut self, offset: u16) {
         if !TIMER.contains(&offset) {
             self.firmware = None;
+            self.interrupts.set_isa(0, false);
         }
     }
 
@@ -85,6 +86,11 @@ impl Chipset {
             return Some(self.acpi_pm.read(offset, size, self.now_ns));
         }
         match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                let pic = &mut self.interrupts.pic;
+                Some(bytes(size, |i| pic.read(port.wrapping_add(i))))
+            }
+            0x40..=0x43 | 0x61 => Some(firmware.pit.read(port, self.now_ns).into()),
             0x1ce..=0x1d0 if size == 2 => Some(self.screen.read_vbe(port).into()),
             0x3b0..=0x3df if firmware.screen_ports() => {
                 let (screen, now_ns) = (&mut self.screen, self.now_ns);
@@ -120,6 +126,16 @@ impl Chipset {
             return true;
         }
         match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                for (i, byte) in (0..size.into()).zip(value.to_le_bytes()) {
+                    self.interrupts.pic.write(port.wrapping_add(i), byte);
+                }
+            }
+            0x40..=0x43 | 0x61 => {
+                let interrupts = &mut self.interrupts;
+                let byte = value as u8;
+                firmware.pit.write(port, byte, self.now_ns, interrupts);
+            }
             0x1ce..=0x1d0 if size == 2 => self.screen.write_vbe(port, value as u16),
             0x3b0..=0x3df if firmware.screen_ports() => {
                 for (i, byte) in (0..size.into()).zip(value.to_le_bytes()) {

@@ -155,6 +155,42 @@ fn memory_of_the_screen_stays_where_the_firmware_put_it() {
 }
 
 #[test]
+fn the_firmwares_timer_goes_with_the_firmware() {
+    let mut bench = Bench::new(0);
+    // As the drivers of OVMF for 8259 and 8254: vectors from 68h and 70h, no request masked; ten milliseconds.
+    for (port, value) in [
+        (0x20, 0x11),
+        (0x21, 0x68),
+        (0x21, 4),
+        (0x21, 1),
+        (0xa0, 0x11),
+        (0xa1, 0x70),
+        (0xa1, 2),
+        (0xa1, 1),
+        (0x21, 0xfa),
+        (0x43, 0x36),
+        (0x40, 0x9b),
+        (0x40, 0x2e),
+    ] {
+        bench.write(port, 1, value);
+    }
+    let due = bench.chipset.next_deadline_ns().expect("a tick");
+    assert!((4_000_000..11_000_000).contains(&due), "{due}");
+    bench.chipset.advance(due);
+    assert!(bench.chipset.interrupt_pending());
+    assert_eq!(bench.chipset.acknowledge_interrupt(), 0x68);
+    bench.write(0x20, 1, 0x20);
+    let due = bench.chipset.next_deadline_ns().expect("another one");
+    bench.chipset.advance(due);
+    assert!(bench.chipset.interrupt_pending());
+    bench.write(0x400, 2, 0);
+    assert!(!bench.chipset.interrupt_pending());
+    assert_eq!(bench.read(0x21, 1), 0xff);
+    let later = bench.chipset.next_deadline_ns();
+    assert!(later.is_none_or(|ns| ns > due + 50_000_000), "{later:?}");
+}
+
+#[test]
 fn variables_are_mapped_while_their_array_is_readable() {
     let mut bench = Bench::new(0);
     let rom = |bench: &Bench| {
@@ -210,7 +246,9 @@ fn disks_are_booted_in_their_order() {
 }
 
 /// Ports that something answers at, or near.
-const PORTS: [std::ops::RangeInclusive<u16>; 9] = [
+const PORTS: [std::ops::RangeInclusive<u16>; 11] = [
+    0x20..=0x61,
+    0xa0..=0xa1,
     0x70..=0x73,
     0x1ce..=0x1d0,
     0x3b0..=0x3ff,
