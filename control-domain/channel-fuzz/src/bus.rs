@@ -1,5 +1,5 @@
 //! Any bytes as messages, rings and signals on the bus of a machine with the integration services, keyboard,
-//! mouse, and a program behind every second socket.
+//! mouse, screen, and a program behind every second socket.
 
 use crate::{Records, memory};
 use guest_memory::GuestMemory;
@@ -8,6 +8,7 @@ use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, ti
 use std::os::unix::net::UnixStream;
 use synthetic_input::keyboard::{Keyboard, Stroke, Strokes};
 use synthetic_input::mouse::{Mouse, Movements, Pointer};
+use synthetic_video::{Display, Mode, Screen, Video};
 use vmbus::{Bus, Guest, Host, Posted};
 
 /// A quarter of a second between two records.
@@ -33,6 +34,23 @@ impl Host for Machine {
     fn report(&self, _: &str) {}
 }
 
+/// Has eight MiB that all modes must lie in.
+struct Memory;
+
+impl Display for Memory {
+    fn place(&mut self, gpa: u64) -> bool {
+        gpa.is_multiple_of(4096)
+    }
+
+    fn show(&mut self, mode: Option<Mode>) {
+        if let Some(mode) = mode {
+            let rows_before = u64::from(mode.height - 1) * u64::from(mode.pitch);
+            let row = u64::from(mode.width) * u64::from(mode.depth / 8);
+            assert!(u64::from(mode.offset) + rows_before + row <= 8 << 20);
+        }
+    }
+}
+
 /// Each record: the content is put where its first piece is, the payload is posted as a control
 /// message, and the number in the first piece's length is signalled where a completion is wanted. Then all devices are served.
 pub fn bus(input: &[u8]) {
@@ -48,6 +66,8 @@ pub fn bus(input: &[u8]) {
     let (strokes, movements) = (Strokes::default(), Movements::default());
     bus.add(Box::new(Keyboard::new(strokes.clone())));
     bus.add(Box::new(Mouse::new(movements.clone())));
+    let screen = Screen::default();
+    bus.add(Box::new(Video::new(Box::new(Memory), screen.clone())));
     bus.add(Box::new(backup::Backup::new(Default::default())));
     bus.add(Box::new(file_copy::FileCopy::new(&Default::default())));
     let mut programs = Vec::new();
@@ -69,6 +89,7 @@ pub fn bus(input: &[u8]) {
             down: true,
         }]);
         movements.put([Pointer::default()]);
+        screen.watch(step % 3 == 0);
         while let Some(request) = bus.next_connect() {
             let Ok((ours, program)) = UnixStream::pair() else {
                 break;

@@ -9,6 +9,7 @@ use scsi::{DiskConfig, DiskUnit, Identity, Unit};
 use storvsp::{Attachment, Controller, Disks, StorageDevice};
 use synthetic_input::keyboard::Keyboard;
 use synthetic_input::mouse::Mouse;
+use synthetic_video::{Display, Mode, Video};
 use uuid::Uuid;
 use vmbus::Device;
 use vmbus_testing::{DriverChannel, ModelGuest};
@@ -34,6 +35,16 @@ fn storage(attachment: Attachment) -> Box<dyn Device> {
     Box::new(StorageDevice::new(controller, disks))
 }
 
+struct NoDisplay;
+
+impl Display for NoDisplay {
+    fn place(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn show(&mut self, _: Option<Mode>) {}
+}
+
 fn devices() -> Vec<Box<dyn Device>> {
     let (channel, drive) = (0, 0);
     let instance = Uuid::from_bytes([9; 16]);
@@ -46,6 +57,7 @@ fn devices() -> Vec<Box<dyn Device>> {
         Box::new(file_copy::FileCopy::new(&Default::default())),
         Box::new(Keyboard::new(Default::default())),
         Box::new(Mouse::new(Default::default())),
+        Box::new(Video::new(Box::new(NoDisplay), Default::default())),
         storage(Attachment::Ide { channel, drive }),
         storage(Attachment::Scsi { instance }),
     ]

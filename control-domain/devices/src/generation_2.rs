@@ -25,7 +25,7 @@ use crate::rtc::Rtc;
 use crate::smbios;
 use crate::tpm::{self, Tpm};
 use crate::uart::Uart;
-use crate::vga::{Picture, Vga};
+use crate::vga::{LinearMode, Picture, Vga};
 use crate::virtio_block::{FirmwareDisk, VirtioBlock};
 use firmware_devices::FirmwareDevices;
 
@@ -83,6 +83,8 @@ pub struct Chipset {
     tpm: Option<Tpm>,
     /// Where the screen's memory lies: where the firmware put it and told the operating system.
     frame_buffer: Option<u64>,
+    /// What the operating system's driver of the screen says; nothing: the firmware's mode stands.
+    mode: Option<Option<LinearMode>>,
     /// Until the operating system takes over.
     firmware: Option<FirmwareDevices>,
 }
@@ -116,6 +118,7 @@ impl Chipset {
             screen: Vga::new(config.video_memory),
             tpm: config.tpm,
             frame_buffer: None,
+            mode: None,
             firmware: Some(firmware),
         }
     }
@@ -240,7 +243,25 @@ impl Chipset {
 
     /// What the screen shows, once the firmware has turned it on.
     pub fn picture(&self) -> Option<Picture> {
-        self.screen.picture()
+        match self.mode {
+            None => self.screen.picture(),
+            Some(mode) => self.screen.linear_picture(mode?),
+        }
+    }
+
+    /// The driver of the screen maps its memory here. Answers whether it can be there.
+    pub fn place_screen(&mut self, gpa: u64) -> bool {
+        let free = layout::holds_screen(self.memory_size, (gpa, self.screen.memory_bytes()));
+        if free && self.frame_buffer != Some(gpa) {
+            self.frame_buffer = Some(gpa);
+            self.outputs.layout_changed = true;
+        }
+        free
+    }
+
+    /// The driver of the screen has set a mode, or turned the screen off.
+    pub fn set_screen_mode(&mut self, mode: Option<LinearMode>) {
+        self.mode = Some(mode);
     }
 
     /// Each device's state in words, by its name.

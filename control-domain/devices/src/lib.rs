@@ -54,5 +54,5 @@ pub use flash::FlashMemory;
 pub use floppy::Diskette;
 pub use ide::{Disc, Drive};
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
-pub use vga::{Picture, Vga};
+pub use vga::{LinearMode, Picture, Vga};
 pub use virtio_block::FirmwareDisk;

@@ -10,7 +10,7 @@ mod vbe;
 
 use crate::bus::VideoMemory;
 use crate::layout::TextWindow;
-pub use picture::Picture;
+pub use picture::{LinearMode, Picture};
 use vbe::Vbe;
 
 /// Guest-physical address of the legacy window.

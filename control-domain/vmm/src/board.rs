@@ -2,7 +2,7 @@
 
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
-use devices::{Disc, Outputs, Picture, Region};
+use devices::{Disc, LinearMode, Outputs, Picture, Region};
 
 /// Everything outside the processors and the memory. Calls are made under one lock; none blocks
 /// for long except for a disk.
@@ -77,6 +77,15 @@ pub trait Board: Send {
     /// What the screen shows, where there is one that is on.
     fn picture(&self) -> Option<Picture> {
         None
+    }
+    /// The guest's driver of the screen wants its memory at `gpa`. Answers whether it can be there.
+    fn place_screen(&mut self, gpa: u64) -> bool {
+        let _ = gpa;
+        false
+    }
+    /// The guest's driver of the screen has set a mode, or turned the screen off.
+    fn set_screen_mode(&mut self, mode: Option<LinearMode>) {
+        let _ = mode;
     }
     /// The state of the devices in words, by name.
     fn inspect(&self) -> Vec<(&'static str, String)> {

@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::memory::BusMemory;
 use devices::generation_2::Chipset;
-use devices::{Outputs, Picture, Region};
+use devices::{LinearMode, Outputs, Picture, Region};
 
 impl Board for Chipset {
     fn port_read(&mut self, port: u16, size: u8, now_ns: u64, _: &BusMemory) -> u32 {
@@ -73,6 +73,14 @@ impl Board for Chipset {
 
     fn picture(&self) -> Option<Picture> {
         Chipset::picture(self)
+    }
+
+    fn place_screen(&mut self, gpa: u64) -> bool {
+        Chipset::place_screen(self, gpa)
+    }
+
+    fn set_screen_mode(&mut self, mode: Option<LinearMode>) {
+        Chipset::set_screen_mode(self, mode);
     }
 
     fn inspect(&self) -> Vec<(&'static str, String)> {

@@ -19,6 +19,7 @@ use crate::sockets;
 use crate::storage;
 use crate::terminal;
 use crate::tpm;
+use crate::video;
 use crate::vmbus_device::host_pairs;
 use crate::vmbus_host::Vmbus;
 use devices::LOW_MEMORY_LIMIT;
@@ -101,6 +102,9 @@ fn run_until_off(
         );
         let host = host_pairs(&file.name, file.guid());
         let mut devices = running.services().devices(host);
+        if file.generation == 2 {
+            devices.push(video::adapter(running));
+        }
         devices.extend(disks_on_vmbus(&file, memory, &media));
         devices.extend(scsi_devices);
         devices.extend(dynamic_memory::device(running, plan));

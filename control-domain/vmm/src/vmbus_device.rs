@@ -5,6 +5,7 @@ use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, ti
 use std::time::{SystemTime, UNIX_EPOCH};
 use synthetic_input::keyboard::{Keyboard, Strokes};
 use synthetic_input::mouse::{Mouse, Movements};
+use synthetic_video::Screen;
 use uuid::Uuid;
 use vmbus::Device;
 
@@ -16,6 +17,8 @@ pub struct Services {
     /// Takes what is typed.
     pub keyboard: Strokes,
     mouse: Movements,
+    /// What the guest says about its screen; Generation 2 alone.
+    pub screen: Screen,
     /// How the guest is.
     pub heartbeat: heartbeat::Status,
     /// What it says about itself.

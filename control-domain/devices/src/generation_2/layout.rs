@@ -4,6 +4,8 @@ use crate::ioapic;
 use crate::layout::{HIGH_MEMORY_START, MemorySize, Region, Target};
 use crate::vga::{LEGACY_LENGTH, LEGACY_WINDOW};
 
+const PAGE_BYTES: u64 = 4096;
+
 /// First address of a ROM of this size.
 pub fn rom_start(rom_bytes: u64) -> u64 {
     HIGH_MEMORY_START - rom_bytes
@@ -23,10 +25,7 @@ pub fn memory_layout(
         region(legacy_end, memory.low - legacy_end, Target::Ram),
     ];
     // A window that was placed over something else is not there.
-    if let Some((start, bytes)) = frame_buffer
-        && start >= memory.low
-        && start + u64::from(bytes) <= ioapic::BASE
-    {
+    if let Some((start, bytes)) = frame_buffer.filter(|place| holds_screen(memory, *place)) {
         let target = Target::VideoMemory { offset: 0 };
         regions.push(region(start, bytes.into(), target));
     }
@@ -42,6 +41,15 @@ pub fn memory_layout(
         regions.push(region(HIGH_MEMORY_START, memory.high, Target::Ram));
     }
     regions
+}
+
+/// Whether the memory of the screen can be at an address, with its size: it lies on whole pages, below the
+/// devices at fixed addresses, and above RAM.
+pub fn holds_screen(memory: MemorySize, (start, bytes): (u64, u32)) -> bool {
+    let end = start.checked_add(bytes.into());
+    start >= memory.low
+        && start.is_multiple_of(PAGE_BYTES)
+        && end.is_some_and(|end| end <= ioapic::BASE)
 }
 
 fn region(start: u64, length: u64, target: Target) -> Region {

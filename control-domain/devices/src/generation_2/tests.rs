@@ -155,6 +155,43 @@ fn memory_of_the_screen_stays_where_the_firmware_put_it() {
 }
 
 #[test]
+fn the_drivers_mode_is_shown_where_the_driver_wants_it() {
+    let mut bench = Bench::new(0);
+    bench.write(0x400, 2, 0);
+    let low = bench.chipset.memory_size.low;
+    for wrong in [0, low - 4096, low + 1, 0xfec0_0000, 1 << 32, u64::MAX] {
+        assert!(!bench.chipset.place_screen(wrong), "{wrong:#x}");
+    }
+    assert!(!bench.chipset.take_outputs().layout_changed);
+    assert!(bench.chipset.place_screen(0xd000_0000));
+    assert!(bench.chipset.take_outputs().layout_changed);
+    let screen = |region: &Region| matches!(region.target, Target::VideoMemory { offset: 0 });
+    let layout = bench.chipset.memory_layout();
+    let place = layout
+        .iter()
+        .find(|region| screen(region))
+        .expect("a screen");
+    assert_eq!((place.start, place.length), (0xd000_0000, 16 << 20));
+    assert!(bench.chipset.place_screen(0xd000_0000));
+    assert!(!bench.chipset.take_outputs().layout_changed, "it is there");
+    let mode = LinearMode {
+        offset: 4,
+        width: 2,
+        height: 3,
+        pitch: 12,
+        depth: 32,
+    };
+    bench.chipset.set_screen_mode(Some(mode));
+    let picture = bench.chipset.picture().expect("a picture");
+    assert_eq!(
+        (picture.width, picture.height, picture.rgb.len()),
+        (2, 3, 18)
+    );
+    bench.chipset.set_screen_mode(None);
+    assert_eq!(bench.chipset.picture(), None);
+}
+
+#[test]
 fn the_firmwares_timer_goes_with_the_firmware() {
     let mut bench = Bench::new(0);
     // As the drivers of OVMF for 8259 and 8254: vectors from 68h and 70h, no request masked; ten milliseconds.

@@ -17,6 +17,21 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
+/// A mode whose pixels lie one after the other, as whole bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearMode {
+    /// Where the picture begins in video memory, in bytes.
+    pub offset: u64,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from one row to the next.
+    pub pitch: u64,
+    /// Bits of a pixel: 8, 15, 16, 24 or 32.
+    pub depth: u16,
+}
+
 type Colour = [u8; 3];
 
 /// Bytes of a character's glyph in plane 2, of which only the first few lines show.
@@ -34,7 +49,7 @@ impl Vga {
     /// What the screen shows. `None` while it is off, or in a mode that is not understood here.
     pub fn picture(&self) -> Option<Picture> {
         match self.vbe.enabled() {
-            true => self.linear_picture(),
+            true => self.linear_picture(self.vbe.mode()),
             false => self.text_picture(),
         }
     }
@@ -118,21 +133,14 @@ impl Vga {
         [0, 1, 2].map(component)
     }
 
-    fn linear_picture(&self) -> Option<Picture> {
-        let mode = self.vbe.mode();
-        let pixel_bytes = match mode.depth {
-            8 => 1,
-            15 | 16 => 2,
-            24 => 3,
-            32 => 4,
-            _ => return None,
-        };
+    /// What lies in video memory, seen in a mode. `None`: there is no such depth.
+    pub fn linear_picture(&self, mode: LinearMode) -> Option<Picture> {
+        let pixel_bytes = pixel_bytes(mode.depth)?;
         let mut rgb = Vec::with_capacity((mode.width * mode.height * 3) as usize);
         let mut line = vec![0; (mode.width * pixel_bytes) as usize];
         for row in 0..mode.height {
             // Any offset can be programmed; what lies behind the memory is black.
-            let pixel = u64::from(mode.y + row) * u64::from(mode.pitch) + u64::from(mode.x);
-            let offset = pixel * u64::from(pixel_bytes);
+            let offset = mode.offset + u64::from(row) * mode.pitch;
             match u32::try_from(offset) {
                 Ok(offset) => self.memory.read(offset, &mut line),
                 Err(_) => line.fill(0),
@@ -160,6 +168,17 @@ impl Vga {
             (_, [blue, green, red, ..]) => [*red, *green, *blue],
             _ => [0; 3],
         }
+    }
+}
+
+/// Bytes of a pixel, in the depths that take whole bytes.
+pub fn pixel_bytes(depth: u16) -> Option<u32> {
+    match depth {
+        8 => Some(1),
+        15 | 16 => Some(2),
+        24 => Some(3),
+        32 => Some(4),
+        _ => None,
     }
 }
 

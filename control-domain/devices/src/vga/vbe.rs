@@ -1,5 +1,7 @@
 //! The Bochs display interface: an index and a data port, 16 bits each.
 
+use super::picture::{LinearMode, pixel_bytes};
+
 const INDEX_PORT: u16 = 0x1ce;
 /// Newest version of the interface, and the oldest that is told apart.
 const NEWEST_ID: u16 = 0xb0c5;
@@ -25,19 +27,6 @@ const KEEP_MEMORY: u16 = 0x80;
 const MAX_WIDTH: u16 = 2560;
 const MAX_HEIGHT: u16 = 1600;
 const MAX_DEPTH: u16 = 32;
-
-/// What a mode shows; all but the depth in pixels.
-pub struct Mode {
-    pub width: u32,
-    pub height: u32,
-    /// Bits of a pixel.
-    pub depth: u16,
-    /// From one row to the next.
-    pub pitch: u32,
-    /// Where the shown part begins.
-    pub x: u32,
-    pub y: u32,
-}
 
 /// The registers.
 #[derive(Debug)]
@@ -74,14 +63,15 @@ impl Vbe {
     }
 
     /// What is shown, when a mode is on.
-    pub fn mode(&self) -> Mode {
-        Mode {
+    pub fn mode(&self) -> LinearMode {
+        let pixel_bytes = u64::from(pixel_bytes(self.depth).unwrap_or(0));
+        let pitch = u64::from(self.virtual_width) * pixel_bytes;
+        LinearMode {
+            offset: u64::from(self.y) * pitch + u64::from(self.x) * pixel_bytes,
             width: self.width.into(),
             height: self.height.into(),
+            pitch,
             depth: self.depth,
-            pitch: self.virtual_width.into(),
-            x: self.x.into(),
-            y: self.y.into(),
         }
     }
 
