@@ -26,6 +26,11 @@ pub enum Request {
     /// What the screen shows: red, green and blue of each pixel follow the answer, which says `width` and
     /// `height`.
     Screenshot,
+    /// Presses the keys of a US keyboard that type a text, one after the other.
+    Type {
+        /// At most 1024 bytes; what no key types is passed over.
+        text: String,
+    },
     /// What happens from now on, and what happened before: lines follow the answer until the machine ends.
     Events,
     /// Brings the guest's file systems to rest, so that its disks can be copied.

@@ -105,6 +105,7 @@ fn carry_out(running: &Running, request: Request) -> Result<Value, String> {
         Request::State => Ok(inspect::state(running)),
         Request::Show => Ok(inspect::tree(running)),
         Request::Stop { turn_off } => stop(running, turn_off),
+        Request::Type { text } => guest::type_text(running, &text),
         Request::Freeze { seconds } => guest::freeze(running, seconds),
         Request::Thaw => guest::thaw(running),
         Request::Memory { assign_mib } => match assign_mib {

@@ -61,7 +61,8 @@ pub fn send_to_serial(running: &Running, port: usize, mut bytes: &[u8]) {
     }
 }
 
-fn type_keys(running: &Running, mut bytes: &[u8]) {
+/// Types at the machine's keyboard, as fast as a guest follows.
+pub fn type_keys(running: &Running, mut bytes: &[u8]) {
     while let (key, taken @ 1..) = keyboard::first_key(bytes) {
         bytes = &bytes[taken..];
         if let Some(key) = key {

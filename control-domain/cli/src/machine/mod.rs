@@ -17,6 +17,7 @@ mod screenshot;
 mod show;
 mod socket;
 mod stop;
+mod type_text;
 
 use crate::command::Entry;
 use crate::disk::DISK;
@@ -31,6 +32,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry::Command(&stop::STOP),
     Entry::Command(&console::CONSOLE),
     Entry::Command(&screenshot::SCREENSHOT),
+    Entry::Command(&type_text::TYPE),
     Entry::Command(&events::EVENTS),
     Entry::Command(&freeze::FREEZE),
     Entry::Command(&freeze::THAW),

@@ -1,6 +1,7 @@
 //! What the guest's own drivers and daemons are asked for.
 
 use crate::running::Running;
+use crate::terminal::type_keys;
 use integration_services::backup;
 use integration_services::file_copy::{CREATE_PATH, Destination, OVERWRITE};
 use serde_json::{Value, json};
@@ -8,12 +9,23 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+/// Bytes of a text that is typed at a time.
+const MOST_TYPED: usize = 1024;
 /// How long a guest has to write back what it holds, and to come to rest.
 const TIME_TO_FREEZE: Duration = Duration::from_secs(120);
 /// How long it has to go on.
 const TIME_TO_THAW: Duration = Duration::from_secs(60);
 /// How long it has for a piece of a file.
 const TIME_FOR_A_PIECE: Duration = Duration::from_secs(60);
+
+/// Types a text at the machine's keyboard.
+pub fn type_text(running: &Running, text: &str) -> Result<Value, String> {
+    if text.len() > MOST_TYPED {
+        return Err(format!("at most {MOST_TYPED} bytes are typed at a time"));
+    }
+    type_keys(running, text.as_bytes());
+    Ok(Value::Null)
+}
 
 /// Brings the guest's file systems to rest, for a time.
 pub fn freeze(running: &Running, seconds: u64) -> Result<Value, String> {
