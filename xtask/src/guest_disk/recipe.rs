@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What starts a guest.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub struct GuestRecipe {
     /// Debian's packages; what they depend on comes along. Without any, there is no userland on the disk.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// Packages of that list that others come in place of.
+    #[serde(default)]
+    instead: BTreeMap<String, String>,
     /// In place of a userland: files of packages, by their paths on the disk.
     #[serde(default)]
     pub boot_files: BTreeMap<String, BootFile>,
@@ -80,7 +83,11 @@ const ROOT_UUID: &str = "{root_uuid}";
 impl GuestRecipe {
     /// Reads and checks a recipe.
     pub fn parse(text: &[u8]) -> Result<Self> {
-        let recipe: Self = serde_yaml::from_slice(text).context("the YAML is wrong")?;
+        let mut recipe: Self = serde_yaml::from_slice(text).context("the YAML is wrong")?;
+        for (name, other) in std::mem::take(&mut recipe.instead) {
+            let place = recipe.packages.iter_mut().find(|package| **package == name);
+            *place.with_context(|| format!("instead: {name} is none of the packages"))? = other;
+        }
         ensure!(
             (64..=65_536).contains(&recipe.disk_mib),
             "disk_mib is {}; 64 to 65536 are possible",
@@ -104,19 +111,9 @@ impl GuestRecipe {
     /// Reads `guest-NAME.yaml` in a folder. It may be `like` another one there: what it says is added to lists
     /// and maps of that one, and replaces its single values.
     pub fn read(folder: &Path, name: &str) -> Result<Self> {
-        let path = folder.join(format!("guest-{name}.yaml"));
-        let text = read(&path)?;
-        let in_file = || format!("{} is no guest's recipe", path.display());
-        let mut map: Mapping = serde_yaml::from_slice(&text).with_context(in_file)?;
-        if let Some(base) = map.remove(LIKE) {
-            let base = base.as_str().with_context(in_file)?;
-            let mut text = read(&folder.join(format!("guest-{base}.yaml")))?;
-            let mut merged: Value = serde_yaml::from_slice(&text).with_context(in_file)?;
-            merge(&mut merged, Value::Mapping(map));
-            text = serde_yaml::to_string(&merged)?.into_bytes();
-            return Self::parse(&text).with_context(in_file);
-        }
-        Self::parse(&text).with_context(in_file)
+        let whole = whole(folder, name)?;
+        let text = serde_yaml::to_string(&whole)?;
+        Self::parse(text.as_bytes()).with_context(|| no_recipe(folder, name))
     }
 
     /// Path, without the leading slash, and content of each file.
@@ -151,6 +148,27 @@ impl GuestRecipe {
             self.firmware.disk()
         ))
     }
+}
+
+/// What a file says, added to what it is like.
+fn whole(folder: &Path, name: &str) -> Result<Value> {
+    let in_file = || no_recipe(folder, name);
+    let text = read(&path(folder, name))?;
+    let mut map: Mapping = serde_yaml::from_slice(&text).with_context(in_file)?;
+    let Some(base) = map.remove(LIKE) else {
+        return Ok(Value::Mapping(map));
+    };
+    let mut merged = whole(folder, base.as_str().with_context(in_file)?)?;
+    merge(&mut merged, Value::Mapping(map));
+    Ok(merged)
+}
+
+fn path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("guest-{name}.yaml"))
+}
+
+fn no_recipe(folder: &Path, name: &str) -> String {
+    format!("{} is no guest's recipe", path(folder, name).display())
 }
 
 /// Adds `further` to `value`.
@@ -209,6 +227,14 @@ machine: {generation: 1, memory_mib: 128}
     }
 
     #[test]
+    fn packages_take_the_place_of_others() {
+        let recipe = GuestRecipe::parse(format!("{TEXT}instead: {{b: c}}\n").as_bytes()).unwrap();
+        assert_eq!(recipe.packages, ["c"]);
+        let error = GuestRecipe::parse(format!("{TEXT}instead: {{c: b}}\n").as_bytes());
+        assert!(error.unwrap_err().to_string().contains("c is none"));
+    }
+
+    #[test]
     fn a_guest_has_packages_or_boot_files() {
         let both = format!("{TEXT}boot_files: {{/a: {{package: p, file: f}}}}\n");
         assert!(GuestRecipe::parse(both.as_bytes()).is_err());
@@ -233,5 +259,10 @@ machine: {generation: 1, memory_mib: 128}
         );
         assert!(uefi.packages.len() > recipe.packages.len());
         assert!(uefi.machine_file().unwrap().contains("generation: 2\n"));
+        let screen = GuestRecipe::read(&folder, "debian-screen").unwrap();
+        assert_eq!(screen.packages.len(), uefi.packages.len());
+        let has = |name: &str| screen.packages.iter().any(|package| package == name);
+        assert!(has("linux-image-amd64") && !has("linux-image-cloud-amd64"));
+        assert_eq!(screen.firmware, Firmware::Uefi);
     }
 }
