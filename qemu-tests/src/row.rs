@@ -134,6 +134,9 @@ pub struct Further {
     /// Its processor, if not what is usual.
     #[serde(default)]
     pub cpu: Cpu,
+    /// The recipe of the image, if not what is usual there.
+    #[serde(default)]
+    pub recipe: Option<String>,
     /// The Debian release whose kernel the guest has, if not the same.
     #[serde(default)]
     pub guest_kernel: Option<String>,
@@ -228,6 +231,10 @@ impl Row {
             set: further.set,
             emulator,
             cpu: further.cpu.clone(),
+            recipe: match further.emulator {
+                Some(_) => further.recipe.clone(),
+                None => further.recipe.clone().or(self.recipe.clone()),
+            },
             guest_kernel: further.guest_kernel.clone().or(self.guest_kernel.clone()),
             guest_disks: disk.unwrap_or_else(|| self.guest_disks.clone()),
             processors: further.processors.unwrap_or(self.processors),

@@ -24,6 +24,7 @@ mod fuzz;
 mod guest_disk;
 mod host;
 mod image;
+mod like;
 mod machine_disks;
 mod packages;
 mod pc;

@@ -1,6 +1,6 @@
 //! An image's recipe: `image-recipes/NAME.yaml`, where everything that goes into it is named.
 
-use crate::context::read;
+use crate::like;
 use anyhow::{Context as _, Result};
 use qemu_tests::EmulatorName;
 use serde::Deserialize;
@@ -103,10 +103,10 @@ fn musl() -> String {
 }
 
 impl Recipe {
-    /// Reads `image-recipes/NAME.yaml` of a checkout.
+    /// Reads `image-recipes/NAME.yaml` of a checkout, which may be like another one there.
     pub fn read(root: &Path, name: &str) -> Result<Self> {
-        let path = root.join("image-recipes").join(format!("{name}.yaml"));
-        serde_yaml::from_slice(&read(&path)?)
-            .with_context(|| format!("{} is no image recipe", path.display()))
+        let named = |name: &str| root.join("image-recipes").join(format!("{name}.yaml"));
+        serde_yaml::from_slice(&like::read(&named(name), named)?)
+            .with_context(|| format!("{} is no image recipe", named(name).display()))
     }
 }

@@ -1,12 +1,11 @@
 //! A guest's recipe: `image-recipes/guest-NAME.yaml`.
 
-use crate::context::read;
 use crate::digest;
+use crate::like;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use serde_yaml::{Mapping, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What starts a guest.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -75,8 +74,6 @@ pub struct BootFile {
     pub file: String,
 }
 
-/// In a recipe: the one that it adds to.
-const LIKE: &str = "like";
 /// In a file's content: the identifier of the root file system.
 const ROOT_UUID: &str = "{root_uuid}";
 
@@ -108,12 +105,11 @@ impl GuestRecipe {
         Ok(recipe)
     }
 
-    /// Reads `guest-NAME.yaml` in a folder. It may be `like` another one there: what it says is added to lists
-    /// and maps of that one, and replaces its single values.
+    /// Reads `guest-NAME.yaml` in a folder, which may be like another one there.
     pub fn read(folder: &Path, name: &str) -> Result<Self> {
-        let whole = whole(folder, name)?;
-        let text = serde_yaml::to_string(&whole)?;
-        Self::parse(text.as_bytes()).with_context(|| no_recipe(folder, name))
+        let named = |name: &str| folder.join(format!("guest-{name}.yaml"));
+        Self::parse(&like::read(&named(name), named)?)
+            .with_context(|| format!("{} is no guest's recipe", named(name).display()))
     }
 
     /// Path, without the leading slash, and content of each file.
@@ -147,40 +143,6 @@ impl GuestRecipe {
             self.name,
             self.firmware.disk()
         ))
-    }
-}
-
-/// What a file says, added to what it is like.
-fn whole(folder: &Path, name: &str) -> Result<Value> {
-    let in_file = || no_recipe(folder, name);
-    let text = read(&path(folder, name))?;
-    let mut map: Mapping = serde_yaml::from_slice(&text).with_context(in_file)?;
-    let Some(base) = map.remove(LIKE) else {
-        return Ok(Value::Mapping(map));
-    };
-    let mut merged = whole(folder, base.as_str().with_context(in_file)?)?;
-    merge(&mut merged, Value::Mapping(map));
-    Ok(merged)
-}
-
-fn path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("guest-{name}.yaml"))
-}
-
-fn no_recipe(folder: &Path, name: &str) -> String {
-    format!("{} is no guest's recipe", path(folder, name).display())
-}
-
-/// Adds `further` to `value`.
-fn merge(value: &mut Value, further: Value) {
-    match (value, further) {
-        (Value::Mapping(map), Value::Mapping(further)) => {
-            for (key, further) in further {
-                merge(map.entry(key).or_insert(Value::Null), further);
-            }
-        }
-        (Value::Sequence(list), Value::Sequence(further)) => list.extend(further),
-        (value, further) => *value = further,
     }
 }
 
