@@ -113,10 +113,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     let packet = bytes(&[2 << 16 | 6, 4, 0, 0, 1, 8, 0x6f68, 0x7473]);
     let mut wish = [0; 10];
     wish[0] = 21;
-    let steps = connect_and_open(9, &packet);
+    let steps = connect_and_open(11, &packet);
     let (connect, open) = steps.split_at(CONNECT_BYTES);
     let socket = [connect, &record_without_answer(&bytes(&wish)), open];
     put("bus", "socket", &socket.concat())?;
+    // Dynamic memory: a version, capabilities, a report.
+    let mut packets = bytes(&[2 << 16 | 6, 4, 0, 0, 1 | 16 << 16, 1, 2 << 16, 0]);
+    packets.extend(bytes(&[
+        2 << 16 | 6,
+        6,
+        0,
+        0,
+        3 | 32 << 16,
+        2,
+        3,
+        0,
+        0,
+        0,
+        !0,
+        0,
+    ]));
+    packets.extend(bytes(&[2 << 16 | 6, 8, 0, 0, 5 | 48 << 16, 3]));
+    packets.extend([0; 40]);
+    put("bus", "dynamic-memory", &connect_and_open(9, &packets))?;
+    // The screen: version 3.5.
+    let version = bytes(&[2 << 16 | 6, 5, 0, 0, 1, 12, 1, 12, 5 << 16 | 3, 0]);
+    put("bus", "screen", &connect_and_open(10, &version))?;
     let version = bytes(&[2 << 16 | 6, 3, 0, 0, 1, 1 << 16]);
     put("bus", "keyboard", &connect_and_open(5, &version))?;
     let mut version = bytes(&[2 << 16 | 6, 5, 0, 0, 1, 12, 0, 4, 2 << 16, 0, 0, 0]);

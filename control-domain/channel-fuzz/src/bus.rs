@@ -1,7 +1,8 @@
 //! Any bytes as messages, rings and signals on the bus of a machine with the integration services, keyboard,
-//! mouse, screen, and a program behind every second socket.
+//! mouse, screen, dynamic memory, and a program behind every second socket.
 
 use crate::{Records, memory};
+use dynamic_memory::{Assigned, DynamicMemory};
 use guest_memory::GuestMemory;
 use hv_socket::{Connection, Service};
 use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
@@ -66,10 +67,16 @@ pub fn bus(input: &[u8]) {
     let (strokes, movements) = (Strokes::default(), Movements::default());
     bus.add(Box::new(Keyboard::new(strokes.clone())));
     bus.add(Box::new(Mouse::new(movements.clone())));
-    let screen = Screen::default();
-    bus.add(Box::new(Video::new(Box::new(Memory), screen.clone())));
     bus.add(Box::new(backup::Backup::new(Default::default())));
     bus.add(Box::new(file_copy::FileCopy::new(&Default::default())));
+    let assigned = Assigned::default();
+    bus.add(Box::new(DynamicMemory::new(
+        assigned.clone(),
+        std::slice::from_ref(&(0..crate::MEMORY)),
+        1024,
+    )));
+    let screen = Screen::default();
+    bus.add(Box::new(Video::new(Box::new(Memory), screen.clone())));
     let mut programs = Vec::new();
     for (record, step) in Records(input).take(64).zip(1u64..) {
         let guest = at(&memory, step * STEP_NS);
@@ -90,6 +97,8 @@ pub fn bus(input: &[u8]) {
         }]);
         movements.put([Pointer::default()]);
         screen.watch(step % 3 == 0);
+        // Refused where no driver is, or while one is busy.
+        let _ = assigned.begin(step % 512);
         while let Some(request) = bus.next_connect() {
             let Ok((ours, program)) = UnixStream::pair() else {
                 break;

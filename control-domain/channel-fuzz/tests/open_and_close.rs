@@ -4,6 +4,7 @@
 
 use disk::Raw;
 use disk_testing::Image;
+use dynamic_memory::DynamicMemory;
 use integration_services::{backup, file_copy, heartbeat, key_value, shutdown, time_sync};
 use scsi::{DiskConfig, DiskUnit, Identity, Unit};
 use storvsp::{Attachment, Controller, Disks, StorageDevice};
@@ -55,6 +56,7 @@ fn devices() -> Vec<Box<dyn Device>> {
         Box::new(key_value::KeyValue::new(Default::default(), Vec::new())),
         Box::new(backup::Backup::new(Default::default())),
         Box::new(file_copy::FileCopy::new(&Default::default())),
+        Box::new(DynamicMemory::new(Default::default(), &[], 0)),
         Box::new(Keyboard::new(Default::default())),
         Box::new(Mouse::new(Default::default())),
         Box::new(Video::new(Box::new(NoDisplay), Default::default())),

@@ -103,6 +103,14 @@ impl Assigned {
         self.ask(Wanted::Pages(pages), patience)
     }
 
+    /// As [`Assigned::set`], without waiting for it.
+    ///
+    /// # Errors
+    /// [`Unsettled`]: it can't be asked now.
+    pub fn begin(&self, pages: u64) -> Result<(), Unsettled> {
+        begin(&mut self.lock(), Wanted::Pages(pages))
+    }
+
     /// Tells the guest of new memory, which lies there already. Waits until it uses it.
     ///
     /// # Errors
@@ -113,17 +121,7 @@ impl Assigned {
 
     fn ask(&self, wanted: Wanted, patience: Duration) -> Result<State, Unsettled> {
         let mut shared = self.lock();
-        if !shared.ready {
-            return Err(Unsettled::NoDriver);
-        }
-        if shared.wanted.is_some() {
-            return Err(Unsettled::Busy);
-        }
-        shared.wanted = Some(wanted);
-        shared.settled = None;
-        if let Some(bell) = &shared.doorbell {
-            bell.ring();
-        }
+        begin(&mut shared, wanted)?;
         let end = Instant::now() + patience;
         loop {
             if let Some(settled) = shared.settled.take() {
@@ -182,4 +180,17 @@ impl Assigned {
             self.0.1.notify_all();
         }
     }
+}
+
+fn begin(shared: &mut Shared, wanted: Wanted) -> Result<(), Unsettled> {
+    if !shared.ready {
+        return Err(Unsettled::NoDriver);
+    }
+    if shared.wanted.is_some() {
+        return Err(Unsettled::Busy);
+    }
+    shared.wanted = Some(wanted);
+    shared.settled = None;
+    shared.doorbell.iter().for_each(Doorbell::ring);
+    Ok(())
 }
