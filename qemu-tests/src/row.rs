@@ -106,7 +106,7 @@ pub struct Row {
     /// Makes this row one row for each of these, with that disk alone; its name is added to the row's.
     #[serde(default)]
     pub each_guest_disk: Vec<DiskKind>,
-    /// The Debian release whose kernel the guest has, if not its recipe's.
+    /// The Debian release whose kernel the guest has, if not its recipe's: the further guests, where there are some.
     #[serde(default)]
     pub guest_kernel: Option<String>,
     /// What the machine's disks must hold at the end, when others read them.

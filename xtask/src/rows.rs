@@ -90,7 +90,7 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     if row.data_disk {
         match (row.guest_kernel.as_deref(), row.guest_disks.as_slice()) {
             (None, []) if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
-            (None, []) => {
+            (kernel_of, []) if kernel_of.is_none() || !row.guests.is_empty() => {
                 let made = image::machines_with(&of_row, &recipe, &mut |machine| {
                     furnish(&of_row, machine, row)
                 })?;
@@ -160,7 +160,8 @@ fn furnish(context: &Context, machine: &Path, row: &Row) -> Result<()> {
         }
     }
     for name in &row.guests {
-        guest_disk::install(context, &Store::open(context)?, name, None)?;
+        let kernel_of = row.guest_kernel.as_deref();
+        guest_disk::install(context, &Store::open(context)?, name, kernel_of)?;
     }
     let root = machines.parent().context("the machines are nowhere")?;
     for (path, text) in &row.data_files {
