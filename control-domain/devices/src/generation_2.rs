@@ -228,6 +228,15 @@ impl Chipset {
         }
     }
 
+    /// A key was pressed or released, as [`crate::Chipset::key`] has it, on the keyboard that the firmware has;
+    /// the operating system's is on VMBus.
+    pub fn key(&mut self, code: u8, extended: bool, pressed: bool) {
+        if let Some(firmware) = &mut self.firmware {
+            let interrupts = &mut self.interrupts;
+            firmware.i8042.key(code, extended, pressed, interrupts);
+        }
+    }
+
     /// The response to a command of the TPM's.
     pub fn respond_tpm(&mut self, number: u64, response: &[u8]) {
         if let Some(tpm) = &mut self.tpm {

@@ -1,6 +1,7 @@
 //! The chipset of a Generation 2 machine as its board.
 
 use crate::board::Board;
+use crate::keyboard::Key;
 use crate::memory::BusMemory;
 use devices::generation_2::Chipset;
 use devices::{LinearMode, Outputs, Picture, Region};
@@ -73,6 +74,12 @@ impl Board for Chipset {
 
     fn picture(&self) -> Option<Picture> {
         Chipset::picture(self)
+    }
+
+    fn press(&mut self, key: Key) {
+        for stroke in key.strokes() {
+            self.key(stroke.code, stroke.extended, stroke.down);
+        }
     }
 
     fn place_screen(&mut self, gpa: u64) -> bool {

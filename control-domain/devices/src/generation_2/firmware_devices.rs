@@ -1,8 +1,9 @@
 //! What is there for the firmware alone: a PCI bus as OVMF knows it, with the screen's configuration and
-//! the disks to boot from, the channel through which it fetches its tables, and the timer that wakes it.
+//! the disks to boot from, the channel through which it fetches its tables, the timer that wakes it, and a keyboard.
 
 use crate::debug_port::DebugPort;
 use crate::fw_cfg::FwCfg;
+use crate::i8042::I8042;
 use crate::pci::Effects;
 use crate::pci::host_bridge::HostBridge;
 use crate::pci::isa_bridge::IsaBridge;
@@ -30,6 +31,8 @@ pub struct FirmwareDevices {
     pub disks: Vec<VirtioBlock>,
     /// The timer, whose ticks come by way of the 8259s.
     pub pit: Pit,
+    /// The keyboard, until the operating system finds the one on VMBus.
+    pub i8042: I8042,
     /// Tables and files.
     pub fw_cfg: FwCfg,
     /// The log.
@@ -52,6 +55,7 @@ impl FirmwareDevices {
             screen: VgaFunction::new(video_bytes),
             disks,
             pit: Pit::new(),
+            i8042: I8042::default(),
             fw_cfg,
             debug_port,
         }

@@ -58,8 +58,10 @@ impl Chipset {
     /// An access by way of the ACPI tables: the operating system's. The timer alone is read by boot loaders
     /// too, to measure the processor's clock.
     fn touch_power_management(&mut self, offset: u16) {
-        if !TIMER.contains(&offset) {
-            self.firmware = None;
+        if !TIMER.contains(&offset)
+            && let Some(mut firmware) = self.firmware.take()
+        {
+            firmware.i8042.reset(&mut self.interrupts);
             self.interrupts.set_isa(0, false);
         }
     }
@@ -91,6 +93,7 @@ impl Chipset {
                 Some(bytes(size, |i| pic.read(port.wrapping_add(i))))
             }
             0x40..=0x43 | 0x61 => Some(firmware.pit.read(port, self.now_ns).into()),
+            0x60 | 0x64 => Some(firmware.i8042.read(port, &mut self.interrupts).into()),
             0x1ce..=0x1d0 if size == 2 => Some(self.screen.read_vbe(port).into()),
             0x3b0..=0x3df if firmware.screen_ports() => {
                 let (screen, now_ns) = (&mut self.screen, self.now_ns);
@@ -135,6 +138,11 @@ impl Chipset {
                 let interrupts = &mut self.interrupts;
                 let byte = value as u8;
                 firmware.pit.write(port, byte, self.now_ns, interrupts);
+            }
+            0x60 | 0x64 => {
+                let (interrupts, outputs) = (&mut self.interrupts, &mut self.outputs);
+                let byte = value as u8;
+                firmware.i8042.write(port, byte, interrupts, outputs);
             }
             0x1ce..=0x1d0 if size == 2 => self.screen.write_vbe(port, value as u16),
             0x3b0..=0x3df if firmware.screen_ports() => {

@@ -228,6 +228,19 @@ fn the_firmwares_timer_goes_with_the_firmware() {
 }
 
 #[test]
+fn the_firmwares_keyboard_goes_with_the_firmware() {
+    let mut bench = Bench::new(0);
+    bench.chipset.key(0x1e, false, true);
+    assert_eq!(bench.read(0x64, 1) & 1, 1);
+    assert_eq!(bench.read(0x60, 1), 0x1e);
+    bench.chipset.key(0x1e, false, false);
+    bench.write(0x400, 2, 0);
+    assert_eq!(bench.read(0x64, 1), 0xff);
+    bench.chipset.key(0x1e, false, true);
+    assert_eq!(bench.read(0x60, 1), 0xff);
+}
+
+#[test]
 fn variables_are_mapped_while_their_array_is_readable() {
     let mut bench = Bench::new(0);
     let rom = |bench: &Bench| {
