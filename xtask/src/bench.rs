@@ -58,7 +58,8 @@ impl Row {
     }
 }
 
-/// Runs the named bench and prints what it found; of the disks' only the rows with `only` in their name. A
+/// Runs the named bench and prints what it found; of the disks' and the guest's only the rows or
+/// loads with `only` in their name. A
 /// target that is missed is an error.
 pub fn run(
     context: &Context,
@@ -71,7 +72,7 @@ pub fn run(
     let rows = match name {
         "disks" => disks::run(context, only)?,
         "exits" => exits::run(context, emulator, cpu)?,
-        "guest" => guest::run(context)?,
+        "guest" => guest::run(context, only)?,
         other => bail!("there is no bench {other}; there are disks, exits and guest"),
     };
     match json {

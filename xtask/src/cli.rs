@@ -34,7 +34,8 @@ usage: cargo xtask COMMAND [OPTIONS]
                    --emulator NAME, --cpu intel|amd as above
   bench disks      our disks beside QEMU's tools on the same files; --json,
                    --only TEXT            the rows with TEXT in their name
-  bench guest      a guest's boot and disk beside KVM with QEMU; --json
+  bench guest      a guest's boot, disk and network beside KVM with QEMU; --json,
+                   --only TEXT            the loads with TEXT in their name
   doctor           what is missing on this host; --install brings it
   fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets, then the lines that were reached
                    --seconds N            of CPU time, for so long (60); 0 replays the corpus

@@ -1,5 +1,5 @@
-//! What a guest gets: the same Debian disk, booted and put under load on the same emulated PC, here and under KVM
-//! with QEMU.
+//! What a guest gets: the same Debian disk, booted, and disks and network put under load on the same emulated PC, here
+//! and under KVM with QEMU.
 //!
 //! The PC counts instructions as time (`-icount`), so a figure is the same on a slow day, but for time that the PC
 //! waits for the host's disk. `stopwatch` in the control domain tells at each mark what was used: instructions are
@@ -8,7 +8,7 @@
 
 use super::exits::COUNTING;
 use super::{Row, Target};
-use crate::context::{Context, create_folder};
+use crate::context::{Context, create_folder, read, write};
 use crate::image::{self, Changes};
 use crate::pc::Pc;
 use crate::progress;
@@ -18,45 +18,86 @@ use disks::{NewDisk, NewKind, OpenOptions};
 use qemu_tests::{Boot, Cpu, Disk, EmulatorName, Expectation, Limits, Watch};
 use regex::Regex;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 const PEER: &str = "KVM with QEMU's PC, virtio, raw disk";
 /// RAM of the PC.
 const MEMORY_MIB: u32 = 2048;
 
-const OURS: &str = "quiet entente.granule_mib=512 entente.exit=poweroff \
-    entente.run=/bin/stopwatch,/bin/vmm,run,/data/machines/debian,--processors,1,--granule,/dev/dax0.0,--serial,stdio";
-/// The guest's memory is shared, so that it is told apart from QEMU's own.
-const THEIRS: &str = "quiet entente.exit=poweroff \
-    entente.run=/bin/stopwatch,/bin/qemu,-machine,pc,,accel=kvm,,memory-backend=ram,-cpu,host,-m,384,\
-    -object,memory-backend-memfd,,id=ram,,size=384M,,share=on,\
-    -nodefaults,-no-user-config,-vga,std,-display,none,-serial,stdio,\
-    -drive,file=/data/machines/debian/disk.img,,format=raw,,if=virtio,,aio=io_uring";
+/// Size of the disk for the emulated path.
+const SECOND_DISK_BYTES: usize = 64 << 20;
 
-/// A load on the disk.
+/// What each PC runs is a file on the data disk.
+const WORDS: &str =
+    "quiet entente.granule_mib=512 entente.exit=poweroff entente.run=/bin/busybox,sh,/data/bench";
+/// TCP's other end, in the control domain: port 9 takes, port 8 gives. Both keep their input open, so that
+/// the connection ends when the guest's end or the data does.
+const PEERS: &str = "\
+busybox sleep 99999 | busybox nc -l -p 9 > /dev/null &
+(busybox head -c 33554432 /dev/zero; busybox sleep 5) | busybox nc -l -p 8 > /dev/null &
+";
+const OURS: &str = "\
+switchd create
+exec stopwatch /bin/vmm run /data/machines/debian --processors 1 --granule /dev/dax0.0 --serial stdio
+";
+/// The guest's memory is shared, so that it is told apart from QEMU's own.
+const THEIRS: &str = "\
+busybox brctl addbr switch
+busybox tunctl -t tap0
+busybox brctl addif switch tap0
+busybox ip address add 172.30.0.1/20 dev switch
+busybox ip link set tap0 up
+busybox ip link set switch up
+exec stopwatch /bin/qemu -machine pc,accel=kvm,memory-backend=ram -cpu host -m 384 \
+    -object memory-backend-memfd,id=ram,size=384M,share=on \
+    -nodefaults -no-user-config -vga std -display none -serial stdio \
+    -drive file=/data/machines/debian/disk.img,format=raw,if=virtio,aio=io_uring \
+    -drive file=/data/machines/debian/load.img,format=raw,if=ide,aio=io_uring \
+    -netdev tap,id=net,ifname=tap0,script=no,downscript=no,vhost=off \
+    -device virtio-net-pci,netdev=net,romfile=
+";
+
+/// A load.
 struct Load {
     name: &'static str,
     /// Processes at a time.
     depth: u32,
-    /// Requests of each.
+    /// Requests of each; of a transfer its MiB.
     requests: u32,
-    /// Arguments of ioping.
-    arguments: &'static str,
+    work: Work,
     /// Whether exits for each request must be fewer than the peer's.
     ahead: bool,
 }
 
-/// `$d` is the disk; /srv/load is a file on it.
-const LOADS: [Load; 6] = [
-    load("random-read-4k", 1, 1500, "-s 4k $d", false),
-    load("random-read-4k", 32, 40, "-s 4k $d", true),
-    load("random-write-4k", 1, 1500, "-WWW -s 4k /srv/load", false),
-    load("random-write-4k", 32, 40, "-WWW -s 4k /srv/load", true),
-    load("sequential-read-1m", 1, 48, "-L -s 1m $d", false),
-    load("sequential-read-1m", 32, 4, "-L -s 1m $d", true),
+/// What a load does, past the guest's page cache.
+enum Work {
+    /// Arguments of ioping. `$d` is the disk; /srv/load is a file on it; `$i` is the second disk as the emulated IDE controller has it.
+    Disk(&'static str),
+    /// A command that fails if the transfer was not whole.
+    Network(&'static str),
+}
+
+const LOADS: [Load; 10] = [
+    disk("random-read-4k", 1, 1500, "-s 4k $d", false),
+    disk("random-read-4k", 32, 40, "-s 4k $d", true),
+    disk("random-write-4k", 1, 1500, "-WWW -s 4k /srv/load", false),
+    disk("random-write-4k", 32, 40, "-WWW -s 4k /srv/load", true),
+    disk("sequential-read-1m", 1, 48, "-L -s 1m $d", false),
+    disk("sequential-read-1m", 32, 4, "-L -s 1m $d", true),
+    disk("ide-random-read-4k", 1, 1500, "-s 4k $i", false),
+    disk("ide-sequential-read-1m", 1, 48, "-L -s 1m $i", false),
+    transfer(
+        "tcp-send",
+        "head -c 32M /dev/zero | busybox nc 172.30.0.1 9",
+    ),
+    transfer(
+        "tcp-receive",
+        "[ $(busybox nc 172.30.0.1 8 | wc -c) = 33554432 ]",
+    ),
 ];
 
-const fn load(
+const fn disk(
     name: &'static str,
     depth: u32,
     requests: u32,
@@ -67,8 +108,18 @@ const fn load(
         name,
         depth,
         requests,
-        arguments,
+        work: Work::Disk(arguments),
         ahead,
+    }
+}
+
+const fn transfer(name: &'static str, command: &'static str) -> Load {
+    Load {
+        name,
+        depth: 1,
+        requests: 32,
+        work: Work::Network(command),
+        ahead: false,
     }
 }
 
@@ -77,19 +128,31 @@ impl Load {
         format!("{}-{}", self.name, self.depth)
     }
 
-    /// What is typed: all requests between two marks, past the guest's page cache.
+    /// What is typed: all requests between two marks.
     fn command(&self) -> String {
+        let work = match self.work {
+            Work::Disk(arguments) => format!(
+                "(for i in $(seq {}); do ioping -D -q -i 0 -c {} {arguments} >/dev/null || echo load failed & done; wait)",
+                self.depth, self.requests
+            ),
+            Work::Network(command) => format!("{command} || echo load failed"),
+        };
         format!(
-            "echo mark {mark}; (for i in $(seq {}); do ioping -D -q -i 0 -c {} {} >/dev/null || echo load failed & done; wait); echo mark {mark}-end\n",
-            self.depth,
-            self.requests,
-            self.arguments,
-            mark = self.mark(),
+            "echo mark {mark}; {work}; echo mark {mark}-end\n",
+            mark = self.mark()
         )
     }
 
     fn total(&self) -> f64 {
         f64::from(self.depth * self.requests)
+    }
+
+    /// What exits and instructions are counted for.
+    fn unit(&self) -> &'static str {
+        match self.work {
+            Work::Disk(_) => "a request",
+            Work::Network(_) => "a MiB",
+        }
     }
 }
 
@@ -111,14 +174,30 @@ impl Used {
 
 type Marks = BTreeMap<String, Used>;
 
-/// Measures both, one after the other.
-pub fn run(context: &Context) -> Result<Vec<Row>> {
-    let ours = marks_of(context, "first-light", OURS, Boot::Image)?;
-    let theirs = marks_of(context, "kvm-peer-pc", THEIRS, Boot::WithoutHypervisor)?;
-    compare(&ours, &theirs)
+/// Measures both, one after the other, with the loads that have `only` in their names.
+pub fn run(context: &Context, only: &str) -> Result<Vec<Row>> {
+    let loads: Vec<&Load> = LOADS
+        .iter()
+        .filter(|load| load.name.contains(only))
+        .collect();
+    let ours = marks_of(context, "first-light", OURS, Boot::Image, &loads)?;
+    let theirs = marks_of(
+        context,
+        "kvm-peer-pc",
+        THEIRS,
+        Boot::WithoutHypervisor,
+        &loads,
+    )?;
+    compare(&ours, &theirs, &loads)
 }
 
-fn marks_of(context: &Context, recipe: &str, words: &str, boot: Boot) -> Result<Marks> {
+fn marks_of(
+    context: &Context,
+    recipe: &str,
+    program: &str,
+    boot: Boot,
+    loads: &[&Load],
+) -> Result<Marks> {
     let context = &Context {
         out: context.out.join("bench").join(recipe),
         ..context.clone()
@@ -126,19 +205,19 @@ fn marks_of(context: &Context, recipe: &str, words: &str, boot: Boot) -> Result<
     let recipe = Recipe::read(&context.root, recipe)?;
     let changes = Changes {
         without_hypervisor: boot == Boot::WithoutHypervisor,
-        ..Changes::emulated([words.to_owned()])
+        ..Changes::emulated([WORDS.to_owned()])
     };
     let image = image::build(context, &recipe, &changes)?;
-    let path = image::machines_with(context, &recipe, &mut |machine| match boot {
-        Boot::Image => Ok(()),
-        Boot::WithoutHypervisor => {
-            let raw = NewDisk::new(NewKind::Raw, 0);
-            let (from, to) = (machine.join("disk.vhd"), machine.join("disk.img"));
-            if to.exists() {
-                std::fs::remove_file(&to).context("the last raw disk can't be removed")?;
-            }
-            disks::convert(&from, &OpenOptions::read_only(), &to, &raw, &mut |_, _| {})?;
-            std::fs::remove_file(&from).context("the VHD can't be removed")
+    let path = image::machines_with(context, &recipe, &mut |machine| {
+        let root = machine
+            .ancestors()
+            .nth(2)
+            .context("the machine is nowhere")?;
+        write(&root.join("bench"), [PEERS, program].concat())?;
+        add_second_disk(machine)?;
+        match boot {
+            Boot::Image => Ok(()),
+            Boot::WithoutHypervisor => make_raw(machine),
         }
     })?;
     let pc = Pc {
@@ -155,7 +234,7 @@ fn marks_of(context: &Context, recipe: &str, words: &str, boot: Boot) -> Result<
     create_folder(&emulator.folder)?;
     let log = emulator.folder.join("serial.log");
     let watch = Watch {
-        expect: session()?,
+        expect: session(loads)?,
         forbid: vec![Regex::new(
             "entente: CRASH|Kernel panic|^load failed|ioping: ",
         )?],
@@ -174,12 +253,38 @@ fn marks_of(context: &Context, recipe: &str, words: &str, boot: Boot) -> Result<
     parse(&report?.lines)
 }
 
+/// A disk for the emulated path, which both have as a raw file.
+fn add_second_disk(machine: &Path) -> Result<()> {
+    write(&machine.join("load.img"), vec![0x5a; SECOND_DISK_BYTES])?;
+    let path = machine.join("machine.yaml");
+    let mut text = String::from_utf8(read(&path)?).context("the machine file is no text")?;
+    // The list of disks is its last entry.
+    text.push_str("  - {controller: ide, location: 1, path: load.img, format: raw}\n");
+    write(&path, text)
+}
+
+/// A raw disk in the place of the VHD.
+fn make_raw(machine: &Path) -> Result<()> {
+    let raw = NewDisk::new(NewKind::Raw, 0);
+    let (from, to) = (machine.join("disk.vhd"), machine.join("disk.img"));
+    if to.exists() {
+        std::fs::remove_file(&to).context("the last raw disk can't be removed")?;
+    }
+    disks::convert(&from, &OpenOptions::read_only(), &to, &raw, &mut |_, _| {})?;
+    std::fs::remove_file(&from).context("the VHD can't be removed")
+}
+
 /// What is waited for, and typed then.
-fn session() -> Result<Vec<Expectation>> {
+fn session(loads: &[&Load]) -> Result<Vec<Expectation>> {
     let mut session = vec![typed("login: $", "root\n".to_owned())?];
     let prepare = "d=$(findmnt -no SOURCE / | tr -d 0-9); dd if=/dev/zero of=/srv/load bs=1M count=32 conv=fsync\n";
     session.push(typed("# $", prepare.to_owned())?);
-    for load in LOADS {
+    // On Hyper-V's hardware Linux leaves the emulated controller's disks alone unless it is told not to.
+    let second = "modprobe -r ata_piix; modprobe ata_piix prefer_ms_hyperv=0; sleep 2; for s in /sys/block/sd*; do readlink -f $s | grep -q /ata && [ $(cat $s/size) = 131072 ] && i=/dev/${s##*/}; done; [ -b $i ] || echo load failed\n";
+    session.push(typed("# $", second.to_owned())?);
+    let card = "modprobe virtio_net; for n in $(ls /sys/class/net | grep -v lo); do busybox ip address add 172.30.0.2/20 dev $n; busybox ip link set $n up; done; busybox ping -c 1 -w 20 172.30.0.1 >/dev/null || echo load failed\n";
+    session.push(typed("# $", card.to_owned())?);
+    for load in loads {
         session.push(typed("# $", load.command())?);
     }
     session.push(typed("# $", "poweroff\n".to_owned())?);
@@ -197,7 +302,7 @@ fn typed(line: &str, text: String) -> Result<Expectation> {
     })
 }
 
-fn compare(ours: &Marks, theirs: &Marks) -> Result<Vec<Row>> {
+fn compare(ours: &Marks, theirs: &Marks, loads: &[&Load]) -> Result<Vec<Row>> {
     let [start, login] = [
         in_both(ours, theirs, "start")?,
         in_both(ours, theirs, "login")?,
@@ -238,32 +343,36 @@ fn compare(ours: &Marks, theirs: &Marks) -> Result<Vec<Row>> {
             "at the login prompt, without the guest's",
         ),
     ];
-    for load in LOADS {
+    for load in loads {
+        let unit = load.unit();
         let name = |what: &str| format!("{} depth {}, {what}", load.name, load.depth);
         let from = in_both(ours, theirs, &load.mark())?;
         let to = in_both(ours, theirs, &format!("{}-end", load.mark()))?;
         let per_request = |what| between(from, to, what, load.total());
         rows.push(row(
             name("exits"),
-            "a request",
+            unit,
             load.ahead.then_some(1.0),
             per_request(|used| used.exits),
             "",
         ));
         rows.push(row(
             name("instructions"),
-            "a request",
+            unit,
             None,
             per_request(Used::instructions),
             "guest, hypervisor and control domain",
         ));
-        rows.push(row(
-            name("time"),
-            "us a request",
-            None,
-            per_request(|used| used.clock_ns / 1000.0),
-            "emulated; the host's disk has a part in it",
-        ));
+        // A transfer's end is waited for: its time says nothing.
+        if let Work::Disk(_) = load.work {
+            rows.push(row(
+                name("time"),
+                "us a request",
+                None,
+                per_request(|used| used.clock_ns / 1000.0),
+                "emulated; the host's disk has a part in it",
+            ));
+        }
     }
     Ok(rows)
 }
@@ -337,7 +446,8 @@ mod tests {
             }
             parse(&lines).unwrap()
         };
-        let rows = compare(&told(1), &told(2)).unwrap();
+        let loads: Vec<&Load> = LOADS.iter().collect();
+        let rows = compare(&told(1), &told(2), &loads).unwrap();
         let figures = |name: &str| {
             let row = rows.iter().find(|row| row.name == name).unwrap();
             (row.value, row.peer_value.unwrap())
@@ -351,6 +461,6 @@ mod tests {
             (2400.0, 6400.0)
         );
         assert_eq!(figures("random-read-4k depth 1, time"), (4.0, 8.0));
-        assert!(compare(&told(1), &Marks::new()).is_err());
+        assert!(compare(&told(1), &Marks::new(), &loads).is_err());
     }
 }
