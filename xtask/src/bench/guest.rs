@@ -41,6 +41,10 @@ const OURS: &str = "\
 switchd create
 exec stopwatch /bin/vmm run /data/machines/debian --processors 1 --granule /dev/dax0.0 --serial stdio
 ";
+const OURS_GENERATION_2: &str = "\
+switchd create
+exec stopwatch /bin/vmm run /data/machines/debian-uefi --processors 1 --granule /dev/dax0.0 --serial stdio
+";
 /// The guest's memory is shared, so that it is told apart from QEMU's own.
 const THEIRS: &str = "\
 busybox brctl addbr switch
@@ -174,35 +178,79 @@ impl Used {
 
 type Marks = BTreeMap<String, Used>;
 
-/// Measures both, one after the other, with the loads that have `only` in their names.
+/// Who is measured.
+#[derive(Clone, Copy)]
+struct Side {
+    name: &'static str,
+    recipe: &'static str,
+    /// What its PC runs.
+    program: &'static str,
+    /// Its guest's recipe.
+    guest: &'static str,
+    boot: Boot,
+}
+
+const ENTENTE: Side = Side {
+    name: "generation-1",
+    recipe: "first-light",
+    program: OURS,
+    guest: "debian",
+    boot: Boot::Image,
+};
+const GENERATION_2: Side = Side {
+    name: "generation-2",
+    program: OURS_GENERATION_2,
+    guest: "debian-uefi",
+    ..ENTENTE
+};
+const KVM: Side = Side {
+    name: "kvm",
+    recipe: "kvm-peer-pc",
+    program: THEIRS,
+    guest: "debian",
+    boot: Boot::WithoutHypervisor,
+};
+
+/// Measures all, one after the other, with the loads that have `only` in their names.
 pub fn run(context: &Context, only: &str) -> Result<Vec<Row>> {
     let loads: Vec<&Load> = LOADS
         .iter()
         .filter(|load| load.name.contains(only))
         .collect();
-    let ours = marks_of(context, "first-light", OURS, Boot::Image, &loads)?;
-    let theirs = marks_of(
-        context,
-        "kvm-peer-pc",
-        THEIRS,
-        Boot::WithoutHypervisor,
-        &loads,
-    )?;
-    compare(&ours, &theirs, &loads)
+    let ours = marks_of(context, ENTENTE, &loads)?;
+    let generation_2 = marks_of(context, GENERATION_2, &[])?;
+    let theirs = marks_of(context, KVM, &loads)?;
+    let mut rows = compare(&ours, &theirs, &loads)?;
+    rows.insert(1, compare_generations(&ours, &generation_2)?);
+    Ok(rows)
 }
 
-fn marks_of(
-    context: &Context,
-    recipe: &str,
-    program: &str,
-    boot: Boot,
-    loads: &[&Load],
-) -> Result<Marks> {
+/// The boots of the same userland by both kinds of firmware.
+fn compare_generations(first: &Marks, second: &Marks) -> Result<Row> {
+    let start = in_both(second, first, "start")?;
+    let login = in_both(second, first, "login")?;
+    let [second, first] =
+        [0, 1].map(|side| (login[side].instructions() - start[side].instructions()) / 1e6);
+    Ok(Row {
+        name: "generation 2, boot to userland".into(),
+        value: second,
+        unit: "Minstructions",
+        peer: "generation 1",
+        peer_value: Some(first),
+        target: Some(Target::AtMost(1.3)),
+        ratio_range: None,
+        remark: "of the whole PC; beside generation 1 here".into(),
+    })
+}
+
+fn marks_of(context: &Context, side: Side, loads: &[&Load]) -> Result<Marks> {
+    let Side { program, boot, .. } = side;
     let context = &Context {
-        out: context.out.join("bench").join(recipe),
+        out: context.out.join("bench").join(side.name),
         ..context.clone()
     };
-    let recipe = Recipe::read(&context.root, recipe)?;
+    let mut recipe = Recipe::read(&context.root, side.recipe)?;
+    recipe.data.machine = side.guest.into();
     let changes = Changes {
         without_hypervisor: boot == Boot::WithoutHypervisor,
         ..Changes::emulated([WORDS.to_owned()])
@@ -214,7 +262,9 @@ fn marks_of(
             .nth(2)
             .context("the machine is nowhere")?;
         write(&root.join("bench"), [PEERS, program].concat())?;
-        add_second_disk(machine)?;
+        if !loads.is_empty() {
+            add_second_disk(machine)?;
+        }
         match boot {
             Boot::Image => Ok(()),
             Boot::WithoutHypervisor => make_raw(machine),
@@ -277,6 +327,10 @@ fn make_raw(machine: &Path) -> Result<()> {
 /// What is waited for, and typed then.
 fn session(loads: &[&Load]) -> Result<Vec<Expectation>> {
     let mut session = vec![typed("login: $", "root\n".to_owned())?];
+    if loads.is_empty() {
+        session.push(typed("# $", "poweroff\n".to_owned())?);
+        return Ok(session);
+    }
     let prepare = "d=$(findmnt -no SOURCE / | tr -d 0-9); dd if=/dev/zero of=/srv/load bs=1M count=32 conv=fsync\n";
     session.push(typed("# $", prepare.to_owned())?);
     // On Hyper-V's hardware Linux leaves the emulated controller's disks alone unless it is told not to.
