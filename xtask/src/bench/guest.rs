@@ -56,7 +56,8 @@ busybox ip link set switch up
 exec stopwatch /bin/qemu -machine pc,accel=kvm,memory-backend=ram -cpu host -m 384 \
     -object memory-backend-memfd,id=ram,size=384M,share=on \
     -nodefaults -no-user-config -vga std -display none -serial stdio \
-    -drive file=/data/machines/debian/disk.img,format=raw,if=virtio,aio=io_uring \
+    -drive file=/data/machines/debian/disk.img,format=raw,if=none,id=root,aio=io_uring \
+    -device virtio-blk-pci,drive=root,bootindex=0 \
     -drive file=/data/machines/debian/load.img,format=raw,if=ide,aio=io_uring \
     -netdev tap,id=net,ifname=tap0,script=no,downscript=no,vhost=off \
     -device virtio-net-pci,netdev=net,romfile=
@@ -76,7 +77,7 @@ struct Load {
 
 /// What a load does, past the guest's page cache.
 enum Work {
-    /// Arguments of ioping. `$d` is the disk; /srv/load is a file on it; `$i` is the second disk as the emulated IDE controller has it.
+    /// Arguments of ioping. `$d` is the disk; /srv/load is a file on it; `$second` is the second disk as the emulated IDE controller has it.
     Disk(&'static str),
     /// A command that fails if the transfer was not whole.
     Network(&'static str),
@@ -89,8 +90,8 @@ const LOADS: [Load; 10] = [
     disk("random-write-4k", 32, 40, "-WWW -s 4k /srv/load", true),
     disk("sequential-read-1m", 1, 48, "-L -s 1m $d", false),
     disk("sequential-read-1m", 32, 4, "-L -s 1m $d", true),
-    disk("ide-random-read-4k", 1, 1500, "-s 4k $i", false),
-    disk("ide-sequential-read-1m", 1, 48, "-L -s 1m $i", false),
+    disk("ide-random-read-4k", 1, 1500, "-s 4k $second", false),
+    disk("ide-sequential-read-1m", 1, 48, "-L -s 1m $second", false),
     transfer(
         "tcp-send",
         "head -c 32M /dev/zero | busybox nc 172.30.0.1 9",
@@ -334,7 +335,7 @@ fn session(loads: &[&Load]) -> Result<Vec<Expectation>> {
     let prepare = "d=$(findmnt -no SOURCE / | tr -d 0-9); dd if=/dev/zero of=/srv/load bs=1M count=32 conv=fsync\n";
     session.push(typed("# $", prepare.to_owned())?);
     // On Hyper-V's hardware Linux leaves the emulated controller's disks alone unless it is told not to.
-    let second = "modprobe -r ata_piix; modprobe ata_piix prefer_ms_hyperv=0; sleep 2; for s in /sys/block/sd*; do readlink -f $s | grep -q /ata && [ $(cat $s/size) = 131072 ] && i=/dev/${s##*/}; done; [ -b $i ] || echo load failed\n";
+    let second = "modprobe -r ata_piix; modprobe ata_piix prefer_ms_hyperv=0; sleep 2; for s in /sys/block/sd*; do readlink -f $s | grep -q /ata && [ $(cat $s/size) = 131072 ] && second=/dev/${s##*/}; done; [ -b $second ] || echo load failed\n";
     session.push(typed("# $", second.to_owned())?);
     let card = "modprobe virtio_net; for n in $(ls /sys/class/net | grep -v lo); do busybox ip address add 172.30.0.2/20 dev $n; busybox ip link set $n up; done; busybox ping -c 1 -w 20 172.30.0.1 >/dev/null || echo load failed\n";
     session.push(typed("# $", card.to_owned())?);
