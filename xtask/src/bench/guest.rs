@@ -562,12 +562,12 @@ mod tests {
         assert_eq!(figures("boot to userland"), (600.0, 1600.0));
         assert_eq!(rows[1].value, 1.0);
         assert_eq!(figures("memory of the monitor"), (2.0, 4.0));
-        assert_eq!(figures("random-read-4k depth 1, exits"), (0.16, 0.32));
+        assert_eq!(figures("disk-random-read-4k depth 1, exits"), (0.16, 0.32));
         assert_eq!(
-            figures("random-read-4k depth 1, instructions"),
+            figures("disk-random-read-4k depth 1, instructions"),
             (2400.0, 6400.0)
         );
-        assert_eq!(figures("random-read-4k depth 1, time"), (4.0, 8.0));
+        assert_eq!(figures("disk-random-read-4k depth 1, time"), (4.0, 8.0));
         assert!(compare(&told(1), &Marks::new(), &loads).is_err());
     }
 }
