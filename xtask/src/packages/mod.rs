@@ -23,7 +23,7 @@ use client::Client;
 use lock::{Lock, Pin};
 use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 pub use tree::Tree;
 
 /// The Debian release whose packages are used.
@@ -90,10 +90,13 @@ impl Store {
     }
 
     /// The named packages and all that they depend on, without recommendations, in the order in
-    /// which the package client would unpack them.
+    /// which the package client would unpack them. Those of another release come last and alone.
     pub fn fetch_with_dependencies(&self, names: &[&str]) -> Result<Vec<Package>> {
-        let names = self.with_dependencies(names)?;
-        self.fetch(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        let (others, names): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| name.contains('/'));
+        let names = self.with_dependencies(&names)?;
+        let names = names.iter().map(String::as_str).chain(others);
+        self.fetch(&names.collect::<Vec<_>>())
     }
 
     /// The package that a meta package stands for: its one dependency whose name starts with
@@ -307,15 +310,30 @@ fn behind_meta(depends: &[String], meta: &str, prefix: &str) -> Option<String> {
     wanted.find(|name| *name != meta).cloned()
 }
 
-/// Unpacks the files of a package below a folder, which is made.
+/// Unpacks the files of a package below a folder, which is made. As dpkg does, it leaves links to folders there where
+/// the package has a folder: those of older releases have `/lib`.
 pub fn unpack(deb: &Path, into: &Path) -> Result<()> {
     create_folder(into)?;
-    let status = Command::new("dpkg-deb")
-        .arg("--extract")
-        .args([deb, into])
-        .status()
+    let mut archive = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
         .context("dpkg-deb can't be started")?;
-    ensure!(status.success(), "{} can't be unpacked", deb.display());
+    let files = archive.stdout.take().context("dpkg-deb has no output")?;
+    let unpacked = Command::new("tar")
+        .args(["--extract", "--preserve-permissions"])
+        .args(["--keep-directory-symlink", "--warning=no-timestamp"])
+        .arg("--directory")
+        .arg(into)
+        .stdin(files)
+        .status();
+    let read = archive.wait().context("dpkg-deb can't be waited for")?;
+    ensure!(
+        unpacked.context("tar can't be started")?.success() && read.success(),
+        "{} can't be unpacked",
+        deb.display()
+    );
     Ok(())
 }
 
