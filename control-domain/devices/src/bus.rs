@@ -85,6 +85,18 @@ impl<F: FnMut(u8) + Send> ByteSink for F {
     }
 }
 
+/// Where the frames of a network card go.
+pub trait FrameSink: Send {
+    /// Takes a frame, from its Ethernet header on and without checksum at its end. Must not block.
+    fn put(&mut self, frame: &[u8]);
+}
+
+impl<F: FnMut(&[u8]) + Send> FrameSink for F {
+    fn put(&mut self, frame: &[u8]) {
+        self(frame);
+    }
+}
+
 /// A message-signalled interrupt, for `Call::AssertInterrupt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -2,13 +2,15 @@
 
 mod inspect;
 mod mmio;
+mod network;
 mod ports;
 
 use crate::acpi;
 use crate::acpi_pm::AcpiPm;
 use crate::bus::{ByteSink, Context, GuestMemory, Outputs, VideoMemory};
-use crate::cmos;
+use crate::cmos::{self, BootDevice};
 use crate::debug_port::DebugPort;
+use crate::dec21140::{Dec21140, NetworkCard};
 use crate::dma::Dma;
 use crate::floppy::{Diskette, Floppy};
 use crate::fw_cfg::{self, FwCfg};
@@ -16,6 +18,7 @@ use crate::i8042::I8042;
 use crate::ide::{Disc, Drive, Ide};
 use crate::interrupts::Interrupts;
 use crate::layout::{self, MemorySize, Region};
+use crate::network_boot::NetworkBoot;
 use crate::pci::{Effects, Pci};
 use crate::pic::Pic;
 use crate::pit::Pit;
@@ -25,6 +28,7 @@ use crate::smbus::SmBus;
 use crate::uart::Uart;
 use crate::vga::Vga;
 use ports::Decoder;
+use std::collections::BTreeMap;
 
 /// What a machine consists of.
 pub struct Config {
@@ -53,6 +57,12 @@ pub struct Config {
     pub drives: [Option<Drive>; 4],
     /// What lies in the floppy drive, which every machine has.
     pub diskette: Option<Diskette>,
+    /// Network cards, at most four.
+    pub network_cards: Vec<NetworkCard>,
+    /// What the BIOS starts when it boots from the network.
+    pub network_boot: Option<NetworkBoot>,
+    /// What the BIOS tries to boot from, in this order; then what is missing here, in the usual order.
+    pub boot_order: Vec<BootDevice>,
     /// Show the host bridge as Hyper-V's once the BIOS is through. No guest of today needs it.
     pub identity_flip: bool,
 }
@@ -81,6 +91,7 @@ pub struct Chipset {
     ide: Ide,
     dma: Dma,
     floppy: Floppy,
+    network: Vec<Dec21140>,
     vga: Vga,
     fw_cfg: FwCfg,
     debug_port: DebugPort,
@@ -97,15 +108,23 @@ impl Chipset {
             Some(Drive::Dvd(_)) | None => None,
         });
         cmos::store(&mut rtc, memory_size, config.processor_count, &sizes);
+        cmos::store_boot_order(&mut rtc, &config.boot_order);
         let video_bytes = config.video_memory.size();
         let [com1, com2] = config.serial;
-        let mut fw_cfg = firmware_files(
+        let mut files = firmware_files(
             &config.vga_bios,
             config.processor_count,
             memory_size,
             config.guid,
             config.generation_id,
         );
+        if let Some(boot) = &config.network_boot {
+            files.insert(NetworkBoot::ROM_FILE.into(), boot.rom.clone());
+        }
+        let mut fw_cfg = FwCfg::new(files);
+        for (item, content) in config.network_boot.iter().flat_map(NetworkBoot::items) {
+            fw_cfg.set_item(item, &content);
+        }
         let processors = (config.processor_count as u16).to_le_bytes();
         fw_cfg.set_item(fw_cfg::ITEM_PROCESSORS, &processors);
         fw_cfg.set_item(fw_cfg::ITEM_MAX_PROCESSORS, &processors);
@@ -121,12 +140,21 @@ impl Chipset {
             rtc,
             i8042: I8042::default(),
             uarts: [Uart::new(4, com1), Uart::new(3, com2)],
-            pci: Pci::new(video_bytes, config.identity_flip),
+            pci: Pci::new(
+                video_bytes,
+                config.identity_flip,
+                config.network_cards.len(),
+            ),
             acpi_pm: AcpiPm::default(),
             smbus: SmBus::default(),
             ide: Ide::new(config.drives),
             dma: Dma::default(),
             floppy: Floppy::new(config.diskette),
+            network: config
+                .network_cards
+                .into_iter()
+                .map(Dec21140::new)
+                .collect(),
             vga: Vga::new(config.video_memory),
             fw_cfg,
             debug_port: DebugPort::new(config.bios_log),
@@ -155,6 +183,10 @@ impl Chipset {
         self.acpi_pm.reset(self.now_ns, &mut self.interrupts);
         self.smbus = SmBus::default();
         self.vga.reset();
+        for card in 0..self.network.len() {
+            self.network[card].reset();
+            self.network_changed(card);
+        }
         self.fw_cfg.reset();
         self.reset_control = 0;
         let mut context = Context {
@@ -195,6 +227,10 @@ impl Chipset {
         self.pit.advance(self.now_ns, &mut self.interrupts);
         self.rtc.advance(self.now_ns, &mut self.interrupts);
         self.acpi_pm.advance(self.now_ns, &mut self.interrupts);
+        for card in 0..self.network.len() {
+            self.network[card].advance(self.now_ns);
+            self.network_changed(card);
+        }
     }
 
     /// When [`Chipset::advance`] must be called next, in nanoseconds of the machine's time.
@@ -205,6 +241,7 @@ impl Chipset {
             self.acpi_pm.next_deadline_ns(),
         ]
         .into_iter()
+        .chain(self.network.iter().map(Dec21140::next_deadline_ns))
         .flatten()
         .min()
     }
@@ -317,7 +354,7 @@ fn firmware_files(
     memory_size: MemorySize,
     guid: [u8; 16],
     generation_id: [u8; 16],
-) -> FwCfg {
+) -> BTreeMap<String, Vec<u8>> {
     let mut files = acpi::generation_1::files(acpi::Machine {
         processor_count,
         low_memory_end: memory_size.low,
@@ -334,7 +371,7 @@ fn firmware_files(
     files.insert("etc/e820".into(), layout::e820(memory_size));
     // By this name SeaBIOS takes it for the adapter's ROM.
     files.insert("pci1234,1111.rom".into(), vga_bios.to_vec());
-    FwCfg::new(files)
+    files
 }
 
 #[cfg(test)]

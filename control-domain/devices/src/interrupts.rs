@@ -43,10 +43,6 @@ impl Interrupts {
         self.drive();
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no function with a PCI interrupt is there yet")
-    )]
     /// A PCI function drives PIRQ `line` modulo 4: 0 = A.
     pub fn set_pci(&mut self, line: u8, asserted: bool) {
         let bit = 1 << (line & 3);

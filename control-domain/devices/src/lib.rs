@@ -8,7 +8,7 @@
 //!
 //! What is absent:
 //! - no thread, no clock, no file, no socket: time arrives as `now_ns`, disks as [`BlockBackend`],
-//!   bytes leave through a [`ByteSink`];
+//!   bytes leave through a [`ByteSink`], frames through a [`FrameSink`];
 //! - no unsafe code: guest memory is behind [`GuestMemory`], video memory behind [`VideoMemory`];
 //! - no panic on anything that a guest does: an access that no device claims reads as all ones and
 //!   writes into the void, as on the bus;
@@ -22,6 +22,7 @@ mod bus;
 mod chipset;
 mod cmos;
 mod debug_port;
+mod dec21140;
 mod dma;
 mod flash;
 mod floppy;
@@ -32,6 +33,7 @@ mod ide;
 mod interrupts;
 mod ioapic;
 mod layout;
+mod network_boot;
 mod pci;
 mod pic;
 mod pit;
@@ -48,11 +50,14 @@ mod vga;
 mod virtio_block;
 
 pub use block::{BlockBackend, BlockError};
-pub use bus::{ByteSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
+pub use bus::{ByteSink, FrameSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};
 pub use chipset::{Chipset, Config};
+pub use cmos::BootDevice;
+pub use dec21140::{NetworkCard, Reception};
 pub use flash::FlashMemory;
 pub use floppy::Diskette;
 pub use ide::{Disc, Drive};
 pub use layout::{LOW_MEMORY_LIMIT, Region, Target};
+pub use network_boot::NetworkBoot;
 pub use vga::{LinearMode, Picture, Vga};
 pub use virtio_block::FirmwareDisk;

@@ -8,6 +8,7 @@ pub mod host_bridge;
 mod ide_function;
 pub mod isa_bridge;
 pub mod mechanism_1;
+mod network_function;
 pub mod power_management;
 pub mod vga_function;
 
@@ -15,6 +16,8 @@ use host_bridge::HostBridge;
 use ide_function::IdeFunction;
 use isa_bridge::IsaBridge;
 use mechanism_1::{Address, slot};
+use network_function::NetworkFunction;
+pub use network_function::WINDOW_BYTES as NETWORK_WINDOW_BYTES;
 use power_management::PowerManagement;
 use vga_function::VgaFunction;
 
@@ -28,6 +31,21 @@ pub const IDE: u8 = slot(7, 1);
 pub const POWER_MANAGEMENT: u8 = slot(7, 3);
 /// Where the video adapter is.
 pub const VGA: u8 = slot(8, 0);
+
+/// Where the first network card is; the others follow.
+pub const NETWORK: u8 = slot(FIRST_NETWORK_DEVICE, 0);
+const FIRST_NETWORK_DEVICE: u8 = 10;
+
+/// The PCI line that pin A of a network card is on, by the card's number.
+pub fn network_line(card: usize) -> u8 {
+    (card as u8 & 3) + FIRST_NETWORK_DEVICE - 1
+}
+
+/// The network card that is there, by its number.
+fn network_card(function: u8) -> Option<usize> {
+    let beyond = function.checked_sub(NETWORK)?;
+    (beyond & 7 == 0).then_some(usize::from(beyond >> 3))
+}
 
 /// What a write to configuration space changed beyond the register itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,12 +80,14 @@ pub struct Pci {
     pub power_management: PowerManagement,
     /// 00:08.0
     pub vga: VgaFunction,
+    /// 00:0a.0 and further devices
+    pub network: Vec<NetworkFunction>,
 }
 
 impl Pci {
     /// The bus at power-on, with a video adapter of `video_bytes` of memory. `identity_flip` as in
     /// [`HostBridge::new`].
-    pub fn new(video_bytes: u32, identity_flip: bool) -> Self {
+    pub fn new(video_bytes: u32, identity_flip: bool, network_cards: usize) -> Self {
         Pci {
             address: Address::default(),
             host_bridge: HostBridge::new(identity_flip),
@@ -75,6 +95,9 @@ impl Pci {
             ide: IdeFunction::default(),
             power_management: PowerManagement::default(),
             vga: VgaFunction::new(video_bytes),
+            network: (0..network_cards)
+                .map(|_| NetworkFunction::default())
+                .collect(),
         }
     }
 
@@ -86,6 +109,7 @@ impl Pci {
         self.ide = IdeFunction::default();
         self.power_management = PowerManagement::default();
         self.vga.reset();
+        self.network.fill_with(NetworkFunction::default);
     }
 
     /// Reads port CF8h to CFFh.
@@ -99,7 +123,10 @@ impl Pci {
             IDE => self.ide.space(),
             POWER_MANAGEMENT => self.power_management.space(),
             VGA => self.vga.space(),
-            _ => return u32::MAX,
+            other => match network_card(other).and_then(|card| self.network.get(card)) {
+                Some(function) => function.space(),
+                None => return u32::MAX,
+            },
         };
         space.read(register, size)
     }
@@ -116,7 +143,10 @@ impl Pci {
             IDE => self.ide.write(register, size, value),
             POWER_MANAGEMENT => self.power_management.write(register, size, value),
             VGA => self.vga.write(register, size, value),
-            _ => Effects::NONE,
+            other => match network_card(other).and_then(|card| self.network.get_mut(card)) {
+                Some(function) => function.write(register, size, value),
+                None => Effects::NONE,
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
-use devices::{Disc, LinearMode, Outputs, Picture, Region};
+use devices::{Disc, LinearMode, Outputs, Picture, Reception, Region};
 
 /// Everything outside the processors and the memory. Calls are made under one lock; none blocks
 /// for long except for a disk.
@@ -96,6 +96,11 @@ pub trait Board: Send {
         drop(disc);
         let _ = location;
         false
+    }
+    /// A frame from the network for a card of the chipset.
+    fn receive_frame(&mut self, card: usize, frame: &[u8], memory: &BusMemory) -> Reception {
+        let _ = (card, frame, memory);
+        Reception::Unwanted
     }
     /// The TPM's answer to a command, where there is one.
     fn respond_tpm(&mut self, number: u64, response: &[u8]) {

@@ -4,6 +4,7 @@ use crate::layout::PoolPlan;
 use crate::machine_file::{MachineFile, Switch};
 use crate::memory::BusMemory;
 use crate::variable_store::VariableStore;
+use devices::NetworkBoot;
 use std::path::{Path, PathBuf};
 
 /// The largest BIOS image.
@@ -23,6 +24,8 @@ pub enum Firmware {
         bios: Vec<u8>,
         /// The VGA BIOS image.
         video: Vec<u8>,
+        /// What it starts to boot from the network, where the machine wants that.
+        network: Option<NetworkBoot>,
     },
     /// OVMF.
     Uefi {
@@ -45,6 +48,7 @@ impl Firmware {
             let firmware = Self::Bios {
                 bios: read(named, folder, &["bios-256k.bin", "bios.bin"])?,
                 video: read(video, folder, &["vgabios-stdvga.bin"])?,
+                network: file.boots_from_network().then(network_boot).flatten(),
             };
             (firmware, MOST_BIOS_BYTES)
         } else {
@@ -88,6 +92,17 @@ impl Firmware {
         }
         Ok(())
     }
+}
+
+/// iPXE and what starts it. An image of the boot disk may lack them: then the machine boots from what else it has.
+fn network_boot() -> Option<NetworkBoot> {
+    let folder = Path::new(FOLDER);
+    let boot = read(None, folder, &["linuxboot_dma.bin"]).and_then(|rom| {
+        let loader = read(None, folder, &["ipxe.lkrn"])?;
+        NetworkBoot::new(rom, loader).map_err(str::to_owned)
+    });
+    boot.inspect_err(|error| eprintln!("entente-vmm: no boot from the network: {error}"))
+        .ok()
 }
 
 /// The image that was named, relative to the machine's folder, or the first of the usual ones.

@@ -3,7 +3,7 @@
 use crate::board::Board;
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
-use devices::{Chipset, Disc, Outputs, Picture, Region};
+use devices::{Chipset, Disc, Outputs, Picture, Reception, Region};
 
 impl Board for Chipset {
     fn port_read(&mut self, port: u16, size: u8, now_ns: u64, memory: &BusMemory) -> u32 {
@@ -98,6 +98,10 @@ impl Board for Chipset {
 
     fn insert_disc(&mut self, location: usize, disc: Option<Disc>) -> bool {
         Chipset::insert_disc(self, location, disc).is_ok()
+    }
+
+    fn receive_frame(&mut self, card: usize, frame: &[u8], memory: &BusMemory) -> Reception {
+        Chipset::receive_frame(self, card, frame, memory)
     }
 
     fn press(&mut self, key: Key) {

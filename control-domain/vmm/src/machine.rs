@@ -8,6 +8,7 @@ use crate::bus::MachineBus;
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::layout::{Change, PoolPlan};
+use crate::legacy_adapter::Wire;
 use crate::memory::BusMemory;
 use crate::outcome::Outcome;
 use crate::processor;
@@ -36,6 +37,8 @@ pub struct Machine<C> {
     threads: Vec<ProcessorThread>,
     /// Nothing for test payloads, whose board answers hypercalls.
     pub(crate) vmbus: Option<Vmbus>,
+    /// The networks behind cards of the chipset, by the cards' numbers.
+    pub(crate) legacy_adapters: Vec<Box<dyn Wire>>,
     /// What happens to it is told here.
     pub(crate) events: Events,
     /// What the processors' threads have to look at before they run on: [`STOP`], [`exits::COUNT`].
@@ -107,6 +110,7 @@ impl<C: Calls + Sync> Machine<C> {
                 .map(|_| ProcessorThread::default())
                 .collect(),
             vmbus: None,
+            legacy_adapters: Vec::new(),
             events: Events::default(),
             attention: AtomicU32::new(0),
             counting: Mutex::new(()),
@@ -149,6 +153,7 @@ impl<C: Calls + Sync> Machine<C> {
         std::thread::scope(|scope| {
             scope.spawn(|| self.serve_deadlines());
             self.serve_vmbus(scope);
+            self.serve_legacy_adapters(scope);
             for index in 0..self.threads.len() {
                 scope.spawn(move || processor::run(self, index));
             }
@@ -185,6 +190,9 @@ impl<C: Calls + Sync> Machine<C> {
         self.timer_bell.notify_all();
         if let Some(vmbus) = &self.vmbus {
             vmbus.wake_all();
+        }
+        for wire in &self.legacy_adapters {
+            wire.doorbell().ring();
         }
     }
 

@@ -14,8 +14,9 @@
 //!
 //! docs/machine-file.md has all of it.
 
-use crate::network_adapter::{MOST_ADAPTERS, NetworkAdapter};
+use crate::network_adapter::{MOST_ADAPTERS, MOST_LEGACY_ADAPTERS, NetworkAdapter};
 use crate::running::SERIAL_PORTS;
+use devices::BootDevice;
 use disks::Format;
 use hypervisor_abi::MAX_PROCESSORS;
 use management::Place;
@@ -66,6 +67,9 @@ pub struct MachineFile {
     /// Network adapters, in the order of their slots.
     #[serde(default)]
     pub network_adapters: Vec<NetworkAdapterEntry>,
+    /// What the BIOS tries to boot from first, in this order; Generation 1 only.
+    #[serde(default)]
+    pub boot_order: Vec<BootDeviceEntry>,
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
     /// machine's folder.
     pub floppy: Option<PathBuf>,
@@ -150,6 +154,35 @@ pub struct NetworkAdapterEntry {
     pub mac: Option<String>,
     /// The VLAN that it is in (access mode), 1 to 4094.
     pub vlan: Option<u16>,
+    /// A DEC 21140 on PCI instead of a card on VMBus; Generation 1 only.
+    #[serde(default)]
+    pub legacy: bool,
+}
+
+/// Something to boot from.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum BootDeviceEntry {
+    /// The first disk.
+    Disk,
+    /// The discs in DVD drives.
+    Dvd,
+    /// The diskette.
+    Floppy,
+    /// A network adapter.
+    Network,
+}
+
+impl BootDeviceEntry {
+    /// As the chipset has it.
+    pub fn device(self) -> BootDevice {
+        match self {
+            Self::Disk => BootDevice::Disk,
+            Self::Dvd => BootDevice::Dvd,
+            Self::Floppy => BootDevice::Floppy,
+            Self::Network => BootDevice::Network,
+        }
+    }
 }
 
 /// A serial port at which programs listen.
@@ -278,6 +311,11 @@ impl MachineFile {
         if adapters.len() > MOST_ADAPTERS {
             return Err(format!("network_adapters: 0 to {MOST_ADAPTERS}"));
         }
+        if adapters.iter().filter(|adapter| adapter.legacy).count() > MOST_LEGACY_ADAPTERS {
+            return Err(format!(
+                "network_adapters: at most {MOST_LEGACY_ADAPTERS} with legacy: true"
+            ));
+        }
         let mut macs: Vec<_> = adapters.iter().map(|adapter| adapter.mac.0).collect();
         macs.sort_unstable();
         macs.dedup();
@@ -321,6 +359,8 @@ impl MachineFile {
             {
                 "controller: ide"
             }
+            2 if self.network_adapters.iter().any(|entry| entry.legacy) => "legacy",
+            2 if !self.boot_order.is_empty() => "boot_order",
             2 if self.floppy.is_some() => "floppy",
             2 if self.video_firmware.is_some() => "video_firmware",
             2 if self.console == Console::Screen => "console: screen",
@@ -328,6 +368,12 @@ impl MachineFile {
             other => return Err(format!("generation: 1 or 2, not {other}")),
         };
         Err(format!("{wrong}: not in generation {}", self.generation))
+    }
+
+    /// Whether the BIOS is to offer the network.
+    pub fn boots_from_network(&self) -> bool {
+        self.network_adapters.iter().any(|entry| entry.legacy)
+            || self.boot_order.contains(&BootDeviceEntry::Network)
     }
 
     /// Places of all drives.
@@ -367,6 +413,10 @@ impl MachineFile {
         }
         self.network_adapters()?;
         self.check_serial_ports()?;
+        let mut boots = BTreeSet::new();
+        if !self.boot_order.iter().all(|device| boots.insert(*device)) {
+            return Err("boot_order: each device once".into());
+        }
         if self.scsi_controllers > MOST_SCSI_CONTROLLERS {
             return Err(format!(
                 "scsi_controllers: 0 to {MOST_SCSI_CONTROLLERS}, not {}",
@@ -422,6 +472,8 @@ mod tests {
         assert_eq!(off.secure_boot, Some(Switch::Off));
         for (more, part) in [
             ("floppy: a.img\n", "floppy"),
+            ("network_adapters: [{legacy: true}]\n", "legacy"),
+            ("boot_order: [disk]\n", "boot_order"),
             ("console: screen\n", "console: screen"),
             (
                 "dvds: [{controller: ide, location: 2}]\n",
@@ -470,6 +522,13 @@ mod tests {
                 "network_adapters: [{vlan: 4095}]\ndisks:",
                 "1 to 4094",
             ),
+            (
+                "disks:",
+                "network_adapters: [{legacy: true}, {legacy: true}, {legacy: true}, {legacy: true}, {legacy: true}]\ndisks:",
+                "at most 4",
+            ),
+            ("disks:", "boot_order: [disk, disk]\ndisks:", "once"),
+            ("disks:", "boot_order: [tape]\ndisks:", "tape"),
             ("name: x", "nam: x", "nam"),
             (
                 "controller: ide, location: 0",

@@ -33,6 +33,7 @@ mod hypercall_exit;
 mod inspect;
 mod keyboard;
 mod layout;
+mod legacy_adapter;
 mod machine;
 mod machine_file;
 mod mainboard;

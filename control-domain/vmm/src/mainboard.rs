@@ -12,7 +12,7 @@ use crate::tpm::SoftwareTpm;
 use crate::variable_store::{PoolVariables, VariableStore};
 use crate::video::PoolVideoMemory;
 use devices::tpm::Tpm;
-use devices::{ByteSink, Chipset, Config, FirmwareDisk, VideoMemory, generation_2};
+use devices::{ByteSink, Chipset, Config, FirmwareDisk, NetworkCard, VideoMemory, generation_2};
 use disk::Disk;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -41,15 +41,29 @@ pub struct Parts<'a> {
 
 impl Parts<'_> {
     /// Puts the board together, for one run from power-on or reset to the next.
-    pub fn board(&self, media: Media, tpm: Option<SoftwareTpm>) -> Box<dyn Board> {
+    pub fn board(
+        &self,
+        media: Media,
+        network_cards: Vec<NetworkCard>,
+        tpm: Option<SoftwareTpm>,
+    ) -> Box<dyn Board> {
         match self.firmware {
-            Firmware::Bios { bios, video } => Box::new(self.generation_1(bios, video, media)),
+            Firmware::Bios {
+                bios,
+                video,
+                network,
+            } => Box::new(Chipset::new(Config {
+                network_cards,
+                network_boot: network.clone(),
+                ..self.generation_1(bios, video, media)
+            })),
             Firmware::Uefi { code, store } => Box::new(self.generation_2(code, store, media, tpm)),
         }
     }
 
-    fn generation_1(&self, bios: &[u8], video: &[u8], media: Media) -> Chipset {
-        Chipset::new(Config {
+    fn generation_1(&self, bios: &[u8], video: &[u8], media: Media) -> Config {
+        let boot_order = self.file.boot_order.iter();
+        Config {
             processor_count: self.file.processors as u32,
             memory_bytes: self.file.memory_mib << 20,
             bios_bytes: bios.len() as u64,
@@ -62,8 +76,11 @@ impl Parts<'_> {
             bios_log: self.firmware_log(),
             drives: media.drives,
             diskette: media.diskette,
+            network_cards: Vec::new(),
+            network_boot: None,
+            boot_order: boot_order.map(|device| device.device()).collect(),
             identity_flip: false,
-        })
+        }
     }
 
     fn generation_2(

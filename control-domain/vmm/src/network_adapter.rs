@@ -1,4 +1,4 @@
-//! A machine's network adapters on VMBus.
+//! A machine's network adapters: those on VMBus, and what they share with the legacy ones.
 
 use crate::machine_file::NetworkAdapterEntry;
 use netlink::{DEFAULT_SWITCH, bridge_name, link};
@@ -9,6 +9,8 @@ use vmbus::Device;
 
 /// As many as Hyper-V allows.
 pub const MOST_ADAPTERS: usize = 8;
+/// As many of them as Hyper-V allows to be legacy ones.
+pub const MOST_LEGACY_ADAPTERS: usize = 4;
 /// Bytes of a frame behind its Ethernet header.
 const MTU: u32 = 1500;
 /// What guests show; a switch in memory has no speed of its own. 10 Gbit/s, as Hyper-V says.
@@ -25,6 +27,8 @@ const MAC_PREFIX: [u8; 3] = [0x00, 0x15, 0x5d];
 pub struct NetworkAdapter {
     /// Its address.
     pub mac: MacAddress,
+    /// Whether it is a card on PCI.
+    pub legacy: bool,
     /// Its identity on the bus.
     instance: Uuid,
     switch: String,
@@ -54,18 +58,19 @@ impl NetworkAdapter {
         let switch = entry.switch.clone();
         Ok(Self {
             mac,
+            legacy: entry.legacy,
             instance,
             switch: switch.unwrap_or_else(|| DEFAULT_SWITCH.to_owned()),
             vlan: entry.vlan,
         })
     }
 
-    /// The adapter, plugged into its switch. Without the switch the machine runs, as on Hyper-V, with the
-    /// cable unplugged. Frames for the guest are spread over its processors.
+    /// The network behind the adapter: its switch. Answers whether the cable is plugged in; without the switch
+    /// the machine runs, as on Hyper-V, with the cable unplugged.
     ///
     /// # Errors
     /// That the kernel has no tap devices.
-    pub fn device(&self, machine: &str, processors: usize) -> Result<Box<dyn Device>, String> {
+    pub fn plug_in(&self, machine: &str) -> Result<(TapNetwork, bool), String> {
         let tap = Tap::open("guest%d").map_err(|error| format!("network adapter: {error}"))?;
         let plugged = link::index(&bridge_name(&self.switch))
             .and_then(|bridge| link::plug_in(link::index(tap.name())?, bridge, machine));
@@ -77,6 +82,16 @@ impl NetworkAdapter {
                 self.switch
             ),
         }
+        let port = Port { vlan: self.vlan };
+        Ok((TapNetwork::new(tap, port), plugged.is_ok()))
+    }
+
+    /// The adapter on VMBus. Frames for the guest are spread over its processors.
+    ///
+    /// # Errors
+    /// As [`NetworkAdapter::plug_in`].
+    pub fn device(&self, machine: &str, processors: usize) -> Result<Box<dyn Device>, String> {
+        let (network, plugged) = self.plug_in(machine)?;
         let config = Config {
             mac: self.mac,
             mtu: MTU,
@@ -86,11 +101,10 @@ impl NetworkAdapter {
             large_send: LARGE_SEND,
             channels: processors.min(MOST_CHANNELS) as u16,
         };
-        let port = Port { vlan: self.vlan };
         Ok(Box::new(NetworkDevice::new(
             self.instance,
-            Nic::new(config, plugged.is_ok()),
-            TapNetwork::new(tap, port),
+            Nic::new(config, plugged),
+            network,
         )))
     }
 }

@@ -7,6 +7,7 @@ use crate::dynamic_memory::{self, Granules};
 use crate::firmware::Firmware;
 use crate::granule;
 use crate::layout::PoolPlan;
+use crate::legacy_adapter::{LegacyAdapter, Wire};
 use crate::machine::Machine;
 use crate::machine_file::MachineFile;
 use crate::mainboard::{Parts, VIDEO_BYTES};
@@ -108,10 +109,20 @@ fn run_until_off(
         devices.extend(disks_on_vmbus(&file, memory, &media));
         devices.extend(scsi_devices);
         devices.extend(dynamic_memory::device(running, plan));
+        let (mut cards, mut wires) = (Vec::new(), Vec::<Box<dyn Wire>>::new());
         for adapter in file.network_adapters()? {
-            match adapter.device(&file.name, file.processors) {
-                Ok(device) => devices.push(device),
-                Err(error) => eprintln!("entente-vmm: {error}; the machine goes without"),
+            let made = match adapter.legacy {
+                false => adapter
+                    .device(&file.name, file.processors)
+                    .map(|device| devices.push(device)),
+                true => adapter.plug_in(&file.name).map(|(network, plugged)| {
+                    let (card, wire) = LegacyAdapter::new(adapter.mac, plugged, network);
+                    cards.push(card);
+                    wires.push(Box::new(wire));
+                }),
+            };
+            if let Err(error) = made {
+                eprintln!("entente-vmm: {error}; the machine goes without");
             }
         }
         let parts = Parts {
@@ -123,7 +134,7 @@ fn run_until_off(
             memory,
         };
         let tpm = file.tpm.then(|| tpm::start(running)).transpose()?;
-        let board = parts.board(media, tpm);
+        let board = parts.board(media, cards, tpm);
         let clock = Clock::measure();
         let mut machine =
             Machine::create(hypervisor, memory.clone(), *plan, board, clock, processors)
@@ -134,6 +145,7 @@ fn run_until_off(
             running.events().note(What::Started);
         }
         machine.vmbus = Some(Vmbus::new(devices, running.sockets().clone()));
+        machine.legacy_adapters = wires;
         machine.events = running.events().clone();
         let machine = Arc::new(machine);
         running.set_machine(&machine);

@@ -7,7 +7,7 @@ impl Chipset {
     pub fn inspect(&self) -> Vec<(&'static str, String)> {
         let text = |state: &dyn std::fmt::Debug| format!("{state:?}");
         let [com1, com2] = self.uarts.each_ref().map(|uart| uart.inspect());
-        vec![
+        let devices = vec![
             ("interrupts", text(&self.interrupts)),
             ("pit", text(&self.pit)),
             ("rtc", text(&self.rtc)),
@@ -19,6 +19,8 @@ impl Chipset {
             ("ide", self.ide.inspect()),
             ("dma", text(&self.dma)),
             ("vga", self.vga.inspect()),
-        ]
+        ];
+        let network = self.network.iter().map(|card| ("network", text(card)));
+        devices.into_iter().chain(network).collect()
     }
 }

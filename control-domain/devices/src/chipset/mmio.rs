@@ -19,6 +19,11 @@ impl Chipset {
             for (i, byte) in (0..).zip(data) {
                 *byte = self.vga.read_memory(offset as u32 + i);
             }
+        } else if let Some((card, offset)) = self.network_window(gpa) {
+            let value = self.network_read(card, offset).to_le_bytes();
+            data.iter_mut()
+                .zip(value)
+                .for_each(|(byte, value)| *byte = value);
         }
     }
 
@@ -34,6 +39,10 @@ impl Chipset {
                 for (i, byte) in (0..).zip(data) {
                     self.vga.write_memory(offset as u32 + i, *byte);
                 }
+            }
+        } else if let Some((card, offset)) = self.network_window(gpa) {
+            if let Ok(bytes) = data.try_into() {
+                self.network_write(card, offset, u32::from_le_bytes(bytes), memory);
             }
         } else if (SHADOW_START..SHADOW_END).contains(&gpa)
             && self.pci.host_bridge.shadow(gpa).write_ram

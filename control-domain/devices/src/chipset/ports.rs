@@ -4,6 +4,7 @@ use super::Chipset;
 use crate::acpi_pm;
 use crate::bus::{Context, GuestMemory};
 use crate::debug_port;
+use crate::dec21140;
 use crate::dma;
 use crate::floppy;
 use crate::fw_cfg;
@@ -23,6 +24,7 @@ pub struct Decoder {
     bus_master: Option<u16>,
     power_management: Option<u16>,
     smbus: Option<u16>,
+    network: Vec<Option<u16>>,
 }
 
 /// A device behind a range that software placed, and the offset in it.
@@ -30,6 +32,8 @@ enum Placed {
     BusMaster(u16),
     PowerManagement(u16),
     SmBus(u16),
+    /// A network card by its number.
+    Network(usize, u16),
 }
 
 impl Decoder {
@@ -38,6 +42,11 @@ impl Decoder {
         self.bus_master = pci.ide.bus_master_base();
         self.power_management = pci.power_management.base();
         self.smbus = pci.power_management.smbus_base();
+        self.network = pci
+            .network
+            .iter()
+            .map(|function| function.ports())
+            .collect();
     }
 
     fn find(&self, port: u16) -> Option<Placed> {
@@ -49,6 +58,12 @@ impl Decoder {
             .map(Placed::PowerManagement)
             .or_else(|| offset(self.bus_master, 16).map(Placed::BusMaster))
             .or_else(|| offset(self.smbus, smbus::PORTS).map(Placed::SmBus))
+            .or_else(|| {
+                self.network.iter().enumerate().find_map(|(card, base)| {
+                    let offset = offset(*base, dec21140::REGISTER_BYTES)?;
+                    Some(Placed::Network(card, offset))
+                })
+            })
     }
 }
 
@@ -70,6 +85,7 @@ impl Chipset {
                 Some(Placed::SmBus(offset)) => {
                     bytes(size, |i| self.smbus.read(offset.wrapping_add(i)))
                 }
+                Some(Placed::Network(card, offset)) => self.network_read(card, offset),
                 // All others are eight bits wide; the bus splits what is wider.
                 None => bytes(size, |i| self.byte_read(port.wrapping_add(i), memory)),
             },
@@ -185,6 +201,10 @@ impl Chipset {
                     self.smbus.write(offset.wrapping_add(i), byte);
                 }
             }
+            Some(Placed::Network(card, offset)) if size == 4 => {
+                self.network_write(card, offset, value, memory);
+            }
+            Some(Placed::Network(..)) => {}
             None => {
                 for (i, byte) in (0..size.into()).zip(value.to_le_bytes()) {
                     self.byte_write(port.wrapping_add(i), byte, memory);

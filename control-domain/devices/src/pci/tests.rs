@@ -26,7 +26,7 @@ fn write(pci: &mut Pci, function: u8, register: u8, size: u8, value: u32) -> Eff
 
 #[test]
 fn a_scan_finds_the_functions() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     let mut found = Vec::new();
     for function in 0..=255 {
         let id = read(&mut pci, function, 0, 4);
@@ -42,6 +42,7 @@ fn a_scan_finds_the_functions() {
             (IDE, 0x7111_8086, 0x0101),
             (POWER_MANAGEMENT, 0x7113_8086, 0x0680),
             (VGA, 0x1111_1234, 0x0300),
+            (NETWORK, 0x0009_1011, 0x0200),
         ]
     );
     assert_eq!(
@@ -54,7 +55,7 @@ fn a_scan_finds_the_functions() {
 
 #[test]
 fn disabled_or_other_bus_answers_nothing() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     pci.write(0xcf8, 4, 0x0000_0000);
     assert_eq!(pci.read(0xcfc, 4), u32::MAX);
     pci.write(0xcf8, 4, 0x8001_0000);
@@ -65,7 +66,7 @@ fn disabled_or_other_bus_answers_nothing() {
 
 #[test]
 fn video_memory_window_is_sized_and_placed() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     write(&mut pci, VGA, 0x10, 4, u32::MAX);
     assert_eq!(read(&mut pci, VGA, 0x10, 4), 0xff00_0008);
     assert!(
@@ -79,7 +80,7 @@ fn video_memory_window_is_sized_and_placed() {
 
 #[test]
 fn ide_and_power_management_ports_follow_their_registers() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     assert_eq!(pci.ide.bus_master_base(), None);
     write(&mut pci, IDE, 0x20, 4, u32::MAX);
     assert_eq!(read(&mut pci, IDE, 0x20, 4), 0xffff_fff1);
@@ -110,7 +111,7 @@ fn ide_and_power_management_ports_follow_their_registers() {
 
 #[test]
 fn interrupt_routing() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     assert_eq!(pci.isa_bridge.route(0), None);
     assert!(write(&mut pci, ISA_BRIDGE, 0x60, 1, 10).routing);
     assert!(write(&mut pci, ISA_BRIDGE, 0x61, 1, 0x0d).routing);
@@ -120,7 +121,7 @@ fn interrupt_routing() {
 
 #[test]
 fn read_only_registers_stay() {
-    let mut pci = Pci::new(16 << 20, false);
+    let mut pci = Pci::new(16 << 20, false, 1);
     for function in [HOST_BRIDGE, ISA_BRIDGE, IDE, POWER_MANAGEMENT, VGA] {
         let before = [0x00, 0x08, 0x2c].map(|register| read(&mut pci, function, register, 4));
         for register in (0..=0xfc).step_by(4) {
