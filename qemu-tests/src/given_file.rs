@@ -13,6 +13,11 @@ pub enum GivenFile {
         /// The file's path in it.
         file: String,
     },
+    /// Text that the row says itself.
+    Written {
+        /// The text.
+        text: String,
+    },
     /// One of the samples beside the checkout, unpacked if it is a `.gz`; without it the row is skipped.
     Sample {
         /// Its path among them.

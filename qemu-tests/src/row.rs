@@ -78,6 +78,9 @@ pub struct Row {
     /// Further files there that others made, by path.
     #[serde(default)]
     pub given_files: BTreeMap<String, GivenFile>,
+    /// Files that a server in QEMU's network gives by TFTP, by path: `{tftp}` in the arguments is their folder.
+    #[serde(default)]
+    pub tftp_files: BTreeMap<String, GivenFile>,
     /// CPUs.
     #[serde(default = "two")]
     pub processors: u32,

@@ -72,13 +72,20 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
         ..context.clone()
     };
     let image = image::build(&of_row, &recipe, &changes)?;
+    let tftp = folder.join("tftp");
+    given_file::place(context, &row.tftp_files, &tftp)?;
+    let named = tftp.display().to_string();
+    let arguments = row.arguments.iter();
+    let arguments: Vec<_> = arguments
+        .map(|word| word.replace("{tftp}", &named))
+        .collect();
     let pc = Pc {
         emulator: row.emulator,
         cpu: &row.cpu,
         processors: row.processors,
         memory_mib: row.memory_mib(),
         firmware: None,
-        arguments: &row.arguments,
+        arguments: &arguments,
         folder: folder.clone(),
     };
     let mut emulator = pc.with_image(context, &image, row.boot)?;

@@ -1,4 +1,4 @@
-//! Files that others made, for a row's data disk.
+//! Files that others made, for a row's data disk or its network.
 
 use crate::context::{Context, read, write};
 use crate::packages::{self, Store};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn missing_sample(context: &Context, files: &BTreeMap<String, GivenFile>) -> Option<PathBuf> {
     let samples = files.values().filter_map(|file| match file {
         GivenFile::Sample { sample } => Some(sample_path(context, sample)),
-        GivenFile::Packaged { .. } => None,
+        GivenFile::Packaged { .. } | GivenFile::Written { .. } => None,
     });
     samples.into_iter().find(|path| !path.exists())
 }
@@ -31,6 +31,7 @@ pub fn place(context: &Context, files: &BTreeMap<String, GivenFile>, root: &Path
                 let store = Store::open(context)?;
                 read(&packages::unpacked(context, &store, package)?.join(file))?
             }
+            GivenFile::Written { text } => text.as_bytes().to_vec(),
             GivenFile::Sample { sample } => {
                 let path = sample_path(context, sample);
                 unpacked(&path, read(&path)?)?
