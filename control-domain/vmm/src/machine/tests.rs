@@ -15,6 +15,8 @@ use std::time::Instant;
 
 #[path = "growth_tests.rs"]
 mod growth;
+#[path = "legacy_adapter_tests.rs"]
+mod legacy_adapter;
 #[path = "vmbus_tests.rs"]
 mod vmbus;
 
