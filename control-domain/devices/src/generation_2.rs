@@ -14,8 +14,10 @@ mod tests;
 
 use crate::acpi;
 use crate::acpi_pm::AcpiPm;
-use crate::bus::{ByteSink, Outputs, VideoMemory};
+use crate::bus::{ByteSink, GuestMemory, Outputs, VideoMemory};
+use crate::cmos::BootDevice;
 use crate::debug_port::DebugPort;
+use crate::dec21140::{NetworkCard, Reception};
 use crate::flash::{Flash, FlashMemory};
 use crate::fw_cfg::{self, FwCfg};
 use crate::interrupts::Interrupts;
@@ -27,6 +29,7 @@ use crate::tpm::{self, Tpm};
 use crate::uart::Uart;
 use crate::vga::{LinearMode, Picture, Vga};
 use crate::virtio_block::{FirmwareDisk, VirtioBlock};
+use crate::virtio_network::VirtioNetwork;
 use firmware_devices::FirmwareDevices;
 
 /// First port of the power management block, as the ACPI tables say and Hyper-V has it.
@@ -59,8 +62,12 @@ pub struct Config {
     pub serial: [Option<Box<dyn ByteSink>>; 2],
     /// Where the log of the firmware goes; release builds write none.
     pub firmware_log: Option<Box<dyn ByteSink>>,
-    /// What the firmware may boot from, in this order; at most [`MOST_DISKS`].
+    /// What the firmware may boot from, disks and discs each in this order; at most [`MOST_DISKS`].
     pub disks: Vec<FirmwareDisk>,
+    /// The card for booting from the network.
+    pub network: Option<NetworkCard>,
+    /// What the firmware tries to boot from first, in this order.
+    pub boot_order: Vec<BootDevice>,
     /// The TPM, if the machine has one.
     pub tpm: Option<Tpm>,
 }
@@ -104,6 +111,7 @@ impl Chipset {
             DebugPort::new(config.firmware_log),
             config.video_memory.size(),
             disks.map(VirtioBlock::new).collect(),
+            config.network.map(VirtioNetwork::new),
         );
         Chipset {
             now_ns: 0,
@@ -237,6 +245,13 @@ impl Chipset {
         }
     }
 
+    /// A frame from the network for the firmware's card, from its Ethernet header on, without checksum at its end.
+    pub fn receive_frame(&mut self, frame: &[u8], memory: &dyn GuestMemory) -> Reception {
+        let firmware = self.firmware.as_mut();
+        let network = firmware.and_then(|firmware| firmware.network.as_mut());
+        network.map_or(Reception::Unwanted, |card| card.receive(frame, memory))
+    }
+
     /// The response to a command of the TPM's.
     pub fn respond_tpm(&mut self, number: u64, response: &[u8]) {
         if let Some(tpm) = &mut self.tpm {
@@ -317,7 +332,8 @@ fn firmware_files(config: &Config, memory: MemorySize) -> FwCfg {
         guid: config.guid,
     }));
     files.insert("etc/e820".into(), e820(memory));
-    let order = firmware_devices::boot_order(config.disks.len());
+    let disks = &config.disks[..config.disks.len().min(MOST_DISKS)];
+    let order = firmware_devices::boot_order(disks, &config.boot_order);
     files.insert("bootorder".into(), order);
     FwCfg::new(files)
 }

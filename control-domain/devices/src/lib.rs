@@ -47,7 +47,9 @@ mod test_memory;
 pub mod tpm;
 mod uart;
 mod vga;
+mod virtio;
 mod virtio_block;
+mod virtio_network;
 
 pub use block::{BlockBackend, BlockError};
 pub use bus::{ByteSink, FrameSink, GuestMemory, Message, Outputs, OutsideMemory, VideoMemory};

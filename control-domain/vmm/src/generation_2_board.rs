@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::keyboard::Key;
 use crate::memory::BusMemory;
 use devices::generation_2::Chipset;
-use devices::{LinearMode, Outputs, Picture, Region};
+use devices::{LinearMode, Outputs, Picture, Reception, Region};
 
 impl Board for Chipset {
     fn port_read(&mut self, port: u16, size: u8, now_ns: u64, _: &BusMemory) -> u32 {
@@ -74,6 +74,10 @@ impl Board for Chipset {
 
     fn picture(&self) -> Option<Picture> {
         Chipset::picture(self)
+    }
+
+    fn receive_frame(&mut self, _: usize, frame: &[u8], memory: &BusMemory) -> Reception {
+        Chipset::receive_frame(self, frame, memory)
     }
 
     fn press(&mut self, key: Key) {

@@ -1,5 +1,5 @@
-//! A machine's legacy network adapters: cards of the chipset, each with a switch behind it and a thread that
-//! brings frames from there.
+//! A machine's legacy network adapters, and the card that Generation 2's firmware boots by: cards of the chipset, each with
+//! a switch behind it and a thread that brings frames from there.
 
 use crate::machine::Machine;
 use devices::{NetworkCard, Reception};

@@ -67,7 +67,7 @@ pub struct MachineFile {
     /// Network adapters, in the order of their slots.
     #[serde(default)]
     pub network_adapters: Vec<NetworkAdapterEntry>,
-    /// What the BIOS tries to boot from first, in this order; Generation 1 only.
+    /// What the firmware tries to boot from first, in this order.
     #[serde(default)]
     pub boot_order: Vec<BootDeviceEntry>,
     /// The diskette in the floppy drive, an image of its bytes (.vfd, .img); relative to the
@@ -360,7 +360,7 @@ impl MachineFile {
                 "controller: ide"
             }
             2 if self.network_adapters.iter().any(|entry| entry.legacy) => "legacy",
-            2 if !self.boot_order.is_empty() => "boot_order",
+            2 if self.boot_order.contains(&BootDeviceEntry::Floppy) => "boot_order: floppy",
             2 if self.floppy.is_some() => "floppy",
             2 if self.video_firmware.is_some() => "video_firmware",
             2 if self.console == Console::Screen => "console: screen",
@@ -370,7 +370,7 @@ impl MachineFile {
         Err(format!("{wrong}: not in generation {}", self.generation))
     }
 
-    /// Whether the BIOS is to offer the network.
+    /// Whether the firmware is to offer the network.
     pub fn boots_from_network(&self) -> bool {
         self.network_adapters.iter().any(|entry| entry.legacy)
             || self.boot_order.contains(&BootDeviceEntry::Network)
@@ -473,7 +473,7 @@ mod tests {
         for (more, part) in [
             ("floppy: a.img\n", "floppy"),
             ("network_adapters: [{legacy: true}]\n", "legacy"),
-            ("boot_order: [disk]\n", "boot_order"),
+            ("boot_order: [disk, floppy]\n", "boot_order: floppy"),
             ("console: screen\n", "console: screen"),
             (
                 "dvds: [{controller: ide, location: 2}]\n",

@@ -12,7 +12,9 @@ use crate::tpm::SoftwareTpm;
 use crate::variable_store::{PoolVariables, VariableStore};
 use crate::video::PoolVideoMemory;
 use devices::tpm::Tpm;
-use devices::{ByteSink, Chipset, Config, FirmwareDisk, NetworkCard, VideoMemory, generation_2};
+use devices::{
+    BootDevice, ByteSink, Chipset, Config, FirmwareDisk, NetworkCard, VideoMemory, generation_2,
+};
 use disk::Disk;
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,12 +59,17 @@ impl Parts<'_> {
                 network_boot: network.clone(),
                 ..self.generation_1(bios, video, media)
             })),
-            Firmware::Uefi { code, store } => Box::new(self.generation_2(code, store, media, tpm)),
+            Firmware::Uefi { code, store } => {
+                Box::new(generation_2::Chipset::new(generation_2::Config {
+                    network: network_cards.into_iter().next(),
+                    tpm: tpm.map(|tpm| Tpm::new(Box::new(tpm))),
+                    ..self.generation_2(code, store, media)
+                }))
+            }
         }
     }
 
     fn generation_1(&self, bios: &[u8], video: &[u8], media: Media) -> Config {
-        let boot_order = self.file.boot_order.iter();
         Config {
             processor_count: self.file.processors as u32,
             memory_bytes: self.file.memory_mib << 20,
@@ -78,7 +85,7 @@ impl Parts<'_> {
             diskette: media.diskette,
             network_cards: Vec::new(),
             network_boot: None,
-            boot_order: boot_order.map(|device| device.device()).collect(),
+            boot_order: self.boot_order(),
             identity_flip: false,
         }
     }
@@ -88,8 +95,7 @@ impl Parts<'_> {
         code: &[u8],
         store: &VariableStore,
         media: Media,
-        tpm: Option<SoftwareTpm>,
-    ) -> generation_2::Chipset {
+    ) -> generation_2::Config {
         let variables = PoolVariables::new(self.memory.clone(), self.plan.rom, store.clone());
         let disks = media.scsi_disks.into_iter().map(|disk| FirmwareDisk {
             sector_bytes: disk.logical_sector_size(),
@@ -101,7 +107,7 @@ impl Parts<'_> {
             disk: Box::new(disc),
             read_only: true,
         });
-        generation_2::Chipset::new(generation_2::Config {
+        generation_2::Config {
             processor_count: self.file.processors as u32,
             memory_bytes: self.file.memory_mib << 20,
             rom_bytes: u64::from(store.size()) + code.len() as u64,
@@ -113,8 +119,15 @@ impl Parts<'_> {
             serial: self.serial(),
             firmware_log: self.firmware_log(),
             disks: disks.chain(discs).collect(),
-            tpm: tpm.map(|tpm| Tpm::new(Box::new(tpm))),
-        })
+            network: None,
+            boot_order: self.boot_order(),
+            tpm: None,
+        }
+    }
+
+    fn boot_order(&self) -> Vec<BootDevice> {
+        let order = self.file.boot_order.iter();
+        order.map(|device| device.device()).collect()
     }
 
     fn video_memory(&self) -> Box<dyn VideoMemory> {

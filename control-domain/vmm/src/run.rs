@@ -110,17 +110,26 @@ fn run_until_off(
         devices.extend(scsi_devices);
         devices.extend(dynamic_memory::device(running, plan));
         let (mut cards, mut wires) = (Vec::new(), Vec::<Box<dyn Wire>>::new());
-        for adapter in file.network_adapters()? {
+        for (slot, adapter) in file.network_adapters()?.iter().enumerate() {
+            let mut card = || {
+                let (network, plugged) = adapter.plug_in(&file.name)?;
+                let (card, wire) = LegacyAdapter::new(adapter.mac, plugged, network);
+                cards.push(card);
+                wires.push(Box::new(wire));
+                Ok(())
+            };
             let made = match adapter.legacy {
+                true => card(),
+                // UEFI firmware has no driver for VMBus: it has a card of its own at the first adapter's switch.
+                false if slot == 0 && file.generation == 2 && file.boots_from_network() => card(),
+                false => Ok(()),
+            };
+            let made = made.and_then(|()| match adapter.legacy {
+                true => Ok(()),
                 false => adapter
                     .device(&file.name, file.processors)
                     .map(|device| devices.push(device)),
-                true => adapter.plug_in(&file.name).map(|(network, plugged)| {
-                    let (card, wire) = LegacyAdapter::new(adapter.mac, plugged, network);
-                    cards.push(card);
-                    wires.push(Box::new(wire));
-                }),
-            };
+            });
             if let Err(error) = made {
                 eprintln!("entente-vmm: {error}; the machine goes without");
             }

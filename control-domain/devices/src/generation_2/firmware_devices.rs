@@ -1,17 +1,22 @@
-//! What is there for the firmware alone: a PCI bus as OVMF knows it, with the screen's configuration and
-//! the disks to boot from, the channel through which it fetches its tables, the timer that wakes it, and a keyboard.
+//! What is there for the firmware alone: a PCI bus as OVMF knows it, with the screen's configuration, the disks
+//! and the network card to boot from, the channel through which it fetches its tables, the timer that wakes it, and a keyboard.
 
+use crate::bus::GuestMemory;
+use crate::cmos::BootDevice;
 use crate::debug_port::DebugPort;
 use crate::fw_cfg::FwCfg;
 use crate::i8042::I8042;
 use crate::pci::Effects;
+use crate::pci::config_space::ConfigSpace;
 use crate::pci::host_bridge::HostBridge;
 use crate::pci::isa_bridge::IsaBridge;
 use crate::pci::mechanism_1::{Address, slot};
 use crate::pci::power_management::PowerManagement;
 use crate::pci::vga_function::VgaFunction;
 use crate::pit::Pit;
-use crate::virtio_block::VirtioBlock;
+use crate::virtio::Registers;
+use crate::virtio_block::{FirmwareDisk, VirtioBlock};
+use crate::virtio_network::VirtioNetwork;
 
 /// Slots: OVMF expects the first three here.
 const HOST_BRIDGE: u8 = slot(0, 0);
@@ -28,7 +33,9 @@ pub struct FirmwareDevices {
     power_management: PowerManagement,
     screen: VgaFunction,
     /// Disks, in slots one after the other.
-    pub disks: Vec<VirtioBlock>,
+    disks: Vec<VirtioBlock>,
+    /// The network card, in the slot behind them.
+    pub network: Option<VirtioNetwork>,
     /// The timer, whose ticks come by way of the 8259s.
     pub pit: Pit,
     /// The keyboard, until the operating system finds the one on VMBus.
@@ -46,6 +53,7 @@ impl FirmwareDevices {
         debug_port: DebugPort,
         video_bytes: u32,
         disks: Vec<VirtioBlock>,
+        network: Option<VirtioNetwork>,
     ) -> Self {
         FirmwareDevices {
             address: Address::default(),
@@ -54,6 +62,7 @@ impl FirmwareDevices {
             power_management: PowerManagement::default(),
             screen: VgaFunction::new(video_bytes),
             disks,
+            network,
             pit: Pit::new(),
             i8042: I8042::default(),
             fw_cfg,
@@ -71,8 +80,8 @@ impl FirmwareDevices {
             ISA_BRIDGE => self.isa_bridge.space(),
             POWER_MANAGEMENT => self.power_management.space(),
             SCREEN => self.screen.space(),
-            _ => match self.disk(function) {
-                Some(disk) => disk.space(),
+            _ => match self.virtio(function) {
+                Some(space) => space,
                 None => return u32::MAX,
             },
         };
@@ -92,28 +101,65 @@ impl FirmwareDevices {
             POWER_MANAGEMENT => self.power_management.write(register, size, value),
             SCREEN => self.screen.write(register, size, value),
             _ => {
-                if let Some(disk) = self.disk(function) {
-                    disk.space().write(register, size, value);
+                if let Some(space) = self.virtio(function) {
+                    space.write(register, size, value);
                 }
                 Effects::NONE
             }
         };
     }
 
-    fn disk(&mut self, function: u8) -> Option<&mut VirtioBlock> {
+    /// The configuration of a disk or the network card.
+    fn virtio(&mut self, function: u8) -> Option<&mut ConfigSpace> {
         let number = (function >> 3).checked_sub(FIRST_DISK_DEVICE)?;
         if function & 7 != 0 {
             return None;
         }
-        self.disks.get_mut(usize::from(number))
+        let network_device = self.disks.len();
+        let registers = match self.disks.get_mut(usize::from(number)) {
+            Some(disk) => disk.registers(),
+            None if usize::from(number) == network_device => self.network.as_mut()?.registers(),
+            None => return None,
+        };
+        Some(registers.space())
     }
 
-    /// The disk that answers at a port, and the offset in its ports.
-    pub fn disk_at(&mut self, port: u16) -> Option<(&mut VirtioBlock, u16)> {
-        self.disks.iter_mut().find_map(|disk| {
-            let offset = disk.offset_of(port)?;
-            Some((disk, offset))
+    /// Reads a port of a disk or the network card, if there is one.
+    pub fn read_virtio(&mut self, port: u16, size: u8) -> Option<u32> {
+        let offset_of = |registers: &mut Registers| registers.offset_of(port);
+        let mut disks = self.disks.iter_mut();
+        let of_disk = disks.find_map(|disk| {
+            let offset = offset_of(disk.registers())?;
+            Some(disk.read(offset, size))
+        });
+        of_disk.or_else(|| {
+            let network = self.network.as_mut()?;
+            let offset = offset_of(network.registers())?;
+            Some(network.read(offset, size))
         })
+    }
+
+    /// Writes one. `false`: there is none.
+    pub fn write_virtio(
+        &mut self,
+        port: u16,
+        size: u8,
+        value: u32,
+        memory: &dyn GuestMemory,
+    ) -> bool {
+        for disk in &mut self.disks {
+            if let Some(offset) = disk.registers().offset_of(port) {
+                disk.write(offset, size, value, memory);
+                return true;
+            }
+        }
+        let Some(network) = &mut self.network else {
+            return false;
+        };
+        let offset = network.registers().offset_of(port);
+        offset
+            .inspect(|offset| network.write(*offset, size, value, memory))
+            .is_some()
     }
 
     /// Where the firmware placed the power management block for itself.
@@ -132,12 +178,26 @@ impl FirmwareDevices {
     }
 }
 
-/// The disks in their order, as paths of Open Firmware by which OVMF knows them.
-pub fn boot_order(disks: usize) -> Vec<u8> {
+/// What is booted from, as paths of Open Firmware by which OVMF knows it: what `first` names, then disks and discs that
+/// it does not name. The network only if it does.
+pub fn boot_order(disks: &[FirmwareDisk], first: &[BootDevice]) -> Vec<u8> {
+    let usual = [BootDevice::Disk, BootDevice::Dvd];
+    let usual = usual.iter().filter(|device| !first.contains(device));
     let mut text = String::new();
-    for number in 0..disks {
-        let device = usize::from(FIRST_DISK_DEVICE) + number;
-        text.push_str(&format!("/pci@i0cf8/scsi@{device:x}/disk@0,0\n"));
+    for device in first.iter().chain(usual) {
+        for (slot, disk) in (usize::from(FIRST_DISK_DEVICE)..).zip(disks) {
+            let named = match disk.read_only {
+                true => BootDevice::Dvd,
+                false => BootDevice::Disk,
+            };
+            if named == *device {
+                text.push_str(&format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0\n"));
+            }
+        }
+        if *device == BootDevice::Network {
+            let slot = usize::from(FIRST_DISK_DEVICE) + disks.len();
+            text.push_str(&format!("/pci@i0cf8/ethernet@{slot:x}/ethernet-phy@0\n"));
+        }
     }
     let mut bytes = text.into_bytes();
     // OVMF wants a terminated text, also an empty one.

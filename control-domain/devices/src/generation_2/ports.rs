@@ -80,8 +80,8 @@ impl Chipset {
     /// What only the firmware's devices know. `None`: another device's port, or nobody's.
     fn firmware_read(&mut self, port: u16, size: u8) -> Option<u32> {
         let firmware = self.firmware.as_mut()?;
-        if let Some((disk, offset)) = firmware.disk_at(port) {
-            return Some(disk.read(offset, size));
+        if let Some(value) = firmware.read_virtio(port, size) {
+            return Some(value);
         }
         let base = firmware.power_management_base();
         if let Some(offset) = base.and_then(|base| within(port, base, acpi_pm::PORTS)) {
@@ -119,8 +119,7 @@ impl Chipset {
         let Some(firmware) = &mut self.firmware else {
             return false;
         };
-        if let Some((disk, offset)) = firmware.disk_at(port) {
-            disk.write(offset, size, value, memory);
+        if firmware.write_virtio(port, size, value, memory) {
             return true;
         }
         let base = firmware.power_management_base();

@@ -66,6 +66,12 @@ impl Bench {
             serial: [None, None],
             firmware_log: None,
             disks: (0..disks).map(|_| disk()).collect(),
+            network: Some(NetworkCard {
+                mac: [2, 0, 0, 0, 0, 7],
+                plugged: true,
+                frames: Box::new(|_: &[u8]| {}),
+            }),
+            boot_order: Vec::new(),
             tpm: None,
         });
         let ram = Ram::new(1 << 20);
@@ -113,6 +119,7 @@ fn the_firmware_finds_its_bus_and_the_operating_system_none() {
             (2, 0, 0x1111_1234),
             (3, 0, 0x1001_1af4),
             (4, 0, 0x1001_1af4),
+            (5, 0, 0x1000_1af4),
         ]
     );
     bench.write(0x510, 2, 0);
@@ -288,11 +295,47 @@ fn the_machine_is_reset_and_turned_off() {
 
 #[test]
 fn disks_are_booted_in_their_order() {
+    let disk = |read_only| FirmwareDisk {
+        disk: Box::new(NoSectors),
+        sector_bytes: 512,
+        read_only,
+    };
+    let disks = [disk(false), disk(true), disk(false)];
+    let order = |first: &[BootDevice]| {
+        let bytes = firmware_devices::boot_order(&disks, first);
+        let text = String::from_utf8(bytes).expect("text");
+        let paths = text.trim_end_matches('\0').lines();
+        let places = paths.map(|path| path.trim_start_matches("/pci@i0cf8/"));
+        places.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [a, dvd, b] = [3, 4, 5].map(|slot| format!("scsi@{slot}/disk@0,0"));
+    let network = "ethernet@6/ethernet-phy@0".to_owned();
+    assert_eq!(order(&[]), [a.clone(), b.clone(), dvd.clone()]);
     assert_eq!(
-        firmware_devices::boot_order(2),
+        order(&[BootDevice::Network, BootDevice::Dvd]),
+        [network, dvd, a, b]
+    );
+    let two = firmware_devices::boot_order(&disks[..2], &[]);
+    assert_eq!(
+        two,
         b"/pci@i0cf8/scsi@3/disk@0,0\n/pci@i0cf8/scsi@4/disk@0,0\0"
     );
-    assert!(firmware_devices::boot_order(0).is_empty());
+    assert!(firmware_devices::boot_order(&[], &[]).is_empty());
+}
+
+#[test]
+fn the_firmwares_network_card_goes_with_the_firmware() {
+    let mut bench = Bench::new(1);
+    assert_eq!(bench.identity(4, 0), 0x1000_1af4);
+    bench.configure(4, 0, 0x10, 0xc041);
+    bench.configure(4, 0, 0x04, 1);
+    assert_eq!(bench.read(0xc040 + 20, 1), 2, "its address");
+    bench.write(0xc040 + 18, 1, 4);
+    let offer = |bench: &mut Bench| bench.chipset.receive_frame(&[0; 60], &bench.ram);
+    assert_eq!(offer(&mut bench), Reception::NoRoom);
+    bench.read(0x404, 2);
+    assert_eq!(offer(&mut bench), Reception::Unwanted);
+    assert_eq!(bench.read(0xc040 + 20, 1), 0xff);
 }
 
 /// Ports that something answers at, or near.

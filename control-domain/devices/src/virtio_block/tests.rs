@@ -1,6 +1,8 @@
 use super::*;
 use crate::block::BlockError;
+use crate::pci::config_space::COMMAND;
 use crate::test_memory::Ram;
+use crate::virtio::{DESCRIPTOR_NEXT, DESCRIPTOR_WRITE, PORTS_BASE, QUEUE_SIZE};
 use std::sync::{Arc, Mutex};
 
 const QUEUE: u64 = 0x1000;
@@ -154,11 +156,11 @@ fn chains_in_circles_and_queues_outside_memory_end() {
 #[test]
 fn the_driver_finds_its_registers() {
     let mut bench = Bench::new();
-    assert_eq!(bench.device.offset_of(0xc000), None);
-    bench.device.space().write(PORTS_BASE, 4, 0xc040);
-    bench.device.space().write(COMMAND, 2, 1);
-    assert_eq!(bench.device.offset_of(0xc054), Some(20));
-    assert_eq!(bench.device.offset_of(0xc080), None);
+    assert_eq!(bench.device.registers.offset_of(0xc000), None);
+    bench.device.registers.space().write(PORTS_BASE, 4, 0xc040);
+    bench.device.registers.space().write(COMMAND, 2, 1);
+    assert_eq!(bench.device.registers.offset_of(0xc054), Some(20));
+    assert_eq!(bench.device.registers.offset_of(0xc080), None);
     assert_eq!(bench.device.read(20, 4), 8);
     assert_eq!(
         (bench.device.read(12, 2), bench.device.read(40, 4)),
