@@ -19,6 +19,7 @@ mod firmware;
 mod given_file;
 mod guest_disk;
 mod name_server;
+mod part;
 mod row;
 mod serial;
 mod watch;

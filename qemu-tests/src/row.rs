@@ -1,10 +1,11 @@
 //! Rows: one boot each, as data. A file may say that the same is to hold in further PCs, or for guests with
-//! another kernel or disk, which makes a row for each.
+//! another kernel or disk, which makes a row for each; what it expects may be a [`part`] of several rows.
 
 use crate::emulator::{Cpu, EmulatorName};
 use crate::given_file::GivenFile;
 use crate::guest_disk::{DiskHolds, DiskKind};
 use crate::name_server::Names;
+use crate::part;
 use crate::watch::{Expectation, Limits};
 use anyhow::{Context as _, Result, ensure};
 use regex::Regex;
@@ -176,7 +177,8 @@ impl Row {
     pub fn read(path: &Path) -> Result<Vec<Self>> {
         let text =
             std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
-        let mut row: Self = serde_yaml::from_slice(&text)
+        let mut row: Self = part::insert(path, text)
+            .and_then(|text| Ok(serde_yaml::from_slice(&text)?))
             .with_context(|| format!("{} is no row", path.display()))?;
         let measured =
             row.also.iter().all(|further| further.cpu_seconds > 0) && row.cpu_seconds > 0;
