@@ -349,7 +349,7 @@ const PORTS: [std::ops::RangeInclusive<u16>; 11] = [
     0x510..=0x51b,
     0xcf8..=0xcff,
     0xb000..=0xb03f,
-    0xc000..=0xc03f,
+    0xc000..=0xc07f,
     0x402..=0x402,
 ];
 
@@ -361,6 +361,8 @@ proptest::proptest! {
         let mut bench = Bench::new(2);
         bench.configure(3, 0, 0x10, 0xc001);
         bench.configure(3, 0, 0x04, 1);
+        bench.configure(5, 0, 0x10, 0xc041);
+        bench.configure(5, 0, 0x04, 1);
         for (place, offset, value, kind) in accesses {
             let size = 1 << (kind % 3);
             let gpa = ROM.wrapping_add(u64::from(offset));
@@ -379,6 +381,7 @@ proptest::proptest! {
                 (None, true) => bench.chipset.mmio_read(gpa, &mut [0; 4][..size.into()], 0),
                 (None, false) => bench.chipset.mmio_write(gpa, data, 0),
             }
+            bench.chipset.receive_frame(&[5; 60], &bench.ram);
             bench.chipset.take_outputs();
             bench.chipset.memory_layout();
         }
