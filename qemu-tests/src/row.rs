@@ -113,6 +113,9 @@ pub struct Row {
     /// The Debian release whose kernel the guest has, if not its recipe's: the further guests, where there are some.
     #[serde(default)]
     pub guest_kernel: Option<String>,
+    /// The Debian release that the same guest is of as a whole, if not its recipe's.
+    #[serde(default)]
+    pub guest_release: Option<String>,
     /// What the machine's disks must hold at the end, when others read them.
     #[serde(default)]
     pub disk_holds: Vec<DiskHolds>,
@@ -144,6 +147,9 @@ pub struct Further {
     /// The Debian release whose kernel the guest has, if not the same.
     #[serde(default)]
     pub guest_kernel: Option<String>,
+    /// The Debian release that the guest is of as a whole, if not the same.
+    #[serde(default)]
+    pub guest_release: Option<String>,
     /// The guest's one disk, if not the same.
     #[serde(default)]
     pub guest_disk: Option<DiskKind>,
@@ -220,6 +226,7 @@ impl Row {
         let names = [
             Some(self.name.clone()),
             further.emulator.map(|pc| format!("{pc}-{}", further.cpu)),
+            further.guest_release.clone(),
             further.guest_kernel.clone(),
             further.guest_disk.map(|kind| kind.name().to_owned()),
         ];
@@ -241,6 +248,7 @@ impl Row {
                 None => further.recipe.clone().or(self.recipe.clone()),
             },
             guest_kernel: further.guest_kernel.clone().or(self.guest_kernel.clone()),
+            guest_release: further.guest_release.clone().or(self.guest_release.clone()),
             guest_disks: disk.unwrap_or_else(|| self.guest_disks.clone()),
             processors: further.processors.unwrap_or(self.processors),
             memory_mib: further.memory_mib.or(self.memory_mib),
@@ -374,7 +382,8 @@ mod tests {
     fn a_guest_with_another_kernel_and_disk_makes_a_further_row() {
         let row: Row = serde_yaml::from_str(
             "{proves: it, set: test, expect: [{line: up, only: qemu}], arguments: [-x], cpu_seconds: 10,
-              also: [{set: matrix, guest_kernel: bullseye, guest_disk: vhdx-dynamic, cpu_seconds: 5}]}",
+              also: [{set: matrix, guest_kernel: bullseye, guest_disk: vhdx-dynamic, cpu_seconds: 5},
+                     {set: matrix, guest_release: bookworm, cpu_seconds: 5}]}",
         )
         .unwrap();
         let further = row.further(&row.also[0]);
@@ -382,5 +391,8 @@ mod tests {
         assert_eq!(further.guest_kernel.as_deref(), Some("bullseye"));
         assert_eq!(further.guest_disks, [DiskKind::VhdxDynamic]);
         assert_eq!((further.expect.len(), further.arguments.len()), (1, 1));
+        let other = row.further(&row.also[1]);
+        assert_eq!(other.name, "-bookworm");
+        assert_eq!(other.guest_release.as_deref(), Some("bookworm"));
     }
 }

@@ -5,7 +5,7 @@ use crate::boot;
 use crate::context::Context;
 use crate::doctor;
 use crate::fuzz;
-use crate::guest_disk;
+use crate::guest_disk::{self, OtherRelease};
 use crate::image::{self, Changes};
 use crate::packages;
 use crate::recipe::{self, Recipe};
@@ -39,7 +39,7 @@ usage: cargo xtask COMMAND [OPTIONS]
   doctor           what is missing on this host; --install brings it
   fuzz TARGET      libFuzzer on a target of fuzz/fuzz_targets, then the lines that were reached
                    --seconds N            of CPU time, for so long (60); 0 replays the corpus
-  guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml; --kernel RELEASE
+  guest NAME       make the guest's disk of image-recipes/guest-NAME.yaml; --release, --kernel RELEASE
   image            build the disk image; --recipe NAME, --append WORDS
   test             every test that fits on one machine without hardware virtualization
   rows [NAME…]     the boot rows alone, or those named
@@ -107,10 +107,11 @@ fn fuzz_target(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn make_guest(mut parser: lexopt::Parser) -> Result<()> {
-    let (mut name, mut locked, mut kernel) = (None, false, None);
+    let (mut name, mut locked, mut release, mut kernel) = (None, false, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("locked") => locked = true,
+            Long("release") => release = Some(parser.value()?.string()?),
             Long("kernel") => kernel = Some(parser.value()?.string()?),
             Value(value) if name.is_none() => name = Some(value.string()?),
             other => return Err(other.unexpected().into()),
@@ -119,7 +120,11 @@ fn make_guest(mut parser: lexopt::Parser) -> Result<()> {
     let name = name.context("name the guest: image-recipes/guest-NAME.yaml")?;
     let context = Context::find(locked)?;
     let store = packages::Store::open(&context)?;
-    let folder = guest_disk::install(&context, &store, &name, kernel.as_deref())?;
+    let other = OtherRelease {
+        guest: release.as_deref(),
+        kernel: kernel.as_deref(),
+    };
+    let folder = guest_disk::install(&context, &store, &name, other)?;
     println!("{}", folder.display());
     Ok(())
 }

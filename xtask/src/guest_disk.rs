@@ -34,12 +34,11 @@ use sandbox::Sandbox;
 use std::path::{Path, PathBuf};
 
 /// Debian's packages of the programs that make the disk.
-const TOOLS: [&str; 8] = [
+const TOOLS: [&str; 7] = [
     "base-files",
     "coreutils",
     "dash",
     "e2fsprogs",
-    "fakeroot",
     "grub-pc-bin",
     // mke2fs reads the userland's archive by it.
     "libarchive13t64",
@@ -63,43 +62,53 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 /// How its name and that of the kernel's own package start.
 const KERNEL_PREFIX: &str = "linux-image-";
 
-/// Makes the guest, or finds it in the cache. Answers the path of its disk there. Its kernel can be that of
-/// another Debian release.
+/// The Debian release that a guest is of, where it is another one than its recipe's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OtherRelease<'a> {
+    /// All of it.
+    pub guest: Option<&'a str>,
+    /// Its kernel alone.
+    pub kernel: Option<&'a str>,
+}
+
+/// Makes the guest, or finds it in the cache. Answers the path of its disk there.
 fn made(
     context: &Context,
     store: &Store,
     recipe: &GuestRecipe,
-    kernel_of: Option<&str>,
+    other: OtherRelease,
 ) -> Result<PathBuf> {
-    host::require(&["dpkg-deb"])?;
-    let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
-    let mut packages = match names.is_empty() {
+    host::require(&["dpkg-deb", "tar"])?;
+    let mut packages = match recipe.packages.is_empty() {
         true => store.fetch(&recipe.packages_of_boot_files())?,
-        false => store.fetch_with_dependencies(&names)?,
+        false => {
+            let names: Vec<&str> = recipe.packages.iter().map(String::as_str).collect();
+            store.fetch_with_dependencies_of(recipe.release.as_deref(), &names)?
+        }
     };
-    if let Some(release) = kernel_of {
+    if let Some(release) = other.kernel {
         let kernel = store.fetch_kernel_of(release, KERNEL, KERNEL_PREFIX)?;
         let replaced = |name: &str| kernel.iter().any(|package| package.name == name);
         packages.retain(|package| !is_kernel(package) && !replaced(&package.name));
         packages.extend(kernel);
     }
     let tools = store.fetch_with_dependencies(&TOOLS)?;
+    let fakeroot = userland::fakeroot(store, recipe)?;
     let loaders = match recipe.firmware {
         Firmware::Bios => Vec::new(),
-        Firmware::Uefi => uefi_disk::packages(store)?,
+        Firmware::Uefi => uefi_disk::packages(store, recipe)?,
     };
 
-    let key = key(recipe, &[&packages, &tools, &loaders]);
-    let name = match kernel_of {
-        Some(release) => format!("{}-{release}", recipe.name),
-        None => recipe.name.clone(),
-    };
+    let key = key(recipe, &[&packages, &tools, &fakeroot, &loaders]);
+    let kernel = other.kernel.map(|release| format!("kernel-{release}"));
+    let name = [Some(&*recipe.name), other.guest, kernel.as_deref()];
+    let name = name.into_iter().flatten().collect::<Vec<_>>().join("-");
     let folder = context.cache.join(format!("guests/{name}-{}", &key[..16]));
     let disk = folder.join(recipe.firmware.disk());
     if !disk.exists() {
         let work = folder.join("work");
         remove(&work)?;
-        make(context, store, recipe, &packages, &tools, &work)?;
+        make(context, store, recipe, &packages, &tools, &fakeroot, &work)?;
         std::fs::rename(work.join("out").join(recipe.firmware.disk()), &disk)
             .with_context(|| format!("{} can't be written", disk.display()))?;
         remove(&work)?;
@@ -117,10 +126,10 @@ pub fn install(
     context: &Context,
     store: &Store,
     name: &str,
-    kernel_of: Option<&str>,
+    other: OtherRelease,
 ) -> Result<PathBuf> {
-    let recipe = GuestRecipe::read(&context.root.join("image-recipes"), name)?;
-    let disk = made(context, store, &recipe, kernel_of)?;
+    let recipe = GuestRecipe::read(&context.root.join("image-recipes"), name, other.guest)?;
+    let disk = made(context, store, &recipe, other)?;
     let folder = context.out.join("data/machines").join(name);
     write(&folder.join("machine.yaml"), recipe.machine_file()?)?;
     let installed = folder.join(recipe.firmware.disk());
@@ -138,6 +147,7 @@ fn make(
     recipe: &GuestRecipe,
     packages: &[Package],
     tools: &[Package],
+    fakeroot: &[Package],
     work: &Path,
 ) -> Result<()> {
     let bar = progress::bar("guest", 4);
@@ -152,7 +162,7 @@ fn make(
     step("packages");
     match recipe.packages.is_empty() {
         true => boot_files::build(context, store, recipe, &out)?,
-        false => userland::build(recipe, packages, &tools, &work.join("root"), &out)?,
+        false => userland::build(recipe, packages, fakeroot, &work.join("root"), &out)?,
     }
     step("disk");
     match recipe.firmware {

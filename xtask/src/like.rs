@@ -12,9 +12,18 @@ const LIKE: &str = "like";
 /// So many recipes stand on each other at most: more are a circle.
 const MOST_DEEP: usize = 8;
 
-/// The text of a recipe, complete. `named` is where another one lies.
-pub fn read(path: &Path, named: impl Fn(&str) -> PathBuf) -> Result<Vec<u8>> {
-    Ok(serde_yaml::to_string(&whole(path, &named, MOST_DEEP)?)?.into_bytes())
+/// The text of a recipe, complete. `named` is where another one lies. What `further` says is added to it in the same
+/// way.
+pub fn read(
+    path: &Path,
+    named: impl Fn(&str) -> PathBuf,
+    further: Option<&Path>,
+) -> Result<Vec<u8>> {
+    let mut recipe = whole(path, &named, MOST_DEEP)?;
+    if let Some(further) = further {
+        merge(&mut recipe, whole(further, &named, MOST_DEEP)?);
+    }
+    Ok(serde_yaml::to_string(&recipe)?.into_bytes())
 }
 
 fn whole(path: &Path, named: &dyn Fn(&str) -> PathBuf, deep: usize) -> Result<Value> {
@@ -66,11 +75,17 @@ mod tests {
         ] {
             std::fs::write(named(name), text).unwrap();
         }
-        let whole: Value = serde_yaml::from_slice(&read(&named("c"), named).unwrap()).unwrap();
+        let whole: Value =
+            serde_yaml::from_slice(&read(&named("c"), named, None).unwrap()).unwrap();
         let expected: Value =
             serde_yaml::from_str("{list: [1, 2, 3], map: {x: 1, y: 5}, size: 4}").unwrap();
         assert_eq!(whole, expected);
-        let error = read(&named("circle"), named).unwrap_err().to_string();
+        let further = read(&named("a"), named, Some(&named("b"))).unwrap();
+        let further: Value = serde_yaml::from_slice(&further).unwrap();
+        let expected: Value =
+            serde_yaml::from_str("{list: [1, 1, 2], map: {x: 1, y: 5}, size: 3}").unwrap();
+        assert_eq!(further, expected);
+        let error = read(&named("circle"), named, None).unwrap_err().to_string();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(error.contains("in a circle"), "{error}");
     }

@@ -106,7 +106,7 @@ impl Recipe {
     /// Reads `image-recipes/NAME.yaml` of a checkout, which may be like another one there.
     pub fn read(root: &Path, name: &str) -> Result<Self> {
         let named = |name: &str| root.join("image-recipes").join(format!("{name}.yaml"));
-        serde_yaml::from_slice(&like::read(&named(name), named)?)
+        serde_yaml::from_slice(&like::read(&named(name), named, None)?)
             .with_context(|| format!("{} is no image recipe", named(name).display()))
     }
 }

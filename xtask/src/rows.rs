@@ -4,7 +4,7 @@ mod given_file;
 
 use crate::context::{Context, create_folder, write};
 use crate::disk_check;
-use crate::guest_disk;
+use crate::guest_disk::{self, OtherRelease};
 use crate::image::{self, Changes};
 use crate::machine_disks::MachineDisk;
 use crate::packages::Store;
@@ -95,21 +95,23 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     let data = folder.join("data.img");
     let mut disks = vec![MachineDisk::of_recipe()];
     if row.data_disk {
-        match (row.guest_kernel.as_deref(), row.guest_disks.as_slice()) {
-            (None, []) if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
-            (kernel_of, []) if kernel_of.is_none() || !row.guests.is_empty() => {
+        let other = other_release(row);
+        let of_recipe = other.guest.is_none() && other.kernel.is_none();
+        match (of_recipe, row.guest_disks.as_slice()) {
+            (true, []) if is_usual(row) => copy_sparse(&image::machines(context, &recipe)?, &data)?,
+            (of_recipe, []) if of_recipe || !row.guests.is_empty() => {
                 let made = image::machines_with(&of_row, &recipe, &mut |machine| {
                     furnish(&of_row, machine, row)
                 })?;
                 std::fs::rename(&made, &data)
                     .with_context(|| format!("{} can't be moved", made.display()))?;
             }
-            (kernel_of, kinds) => {
+            (_, kinds) => {
                 let kinds = match kinds {
                     [] => &[DiskKind::VhdDynamic],
                     kinds => kinds,
                 };
-                disks = image::machine_with_disks(&of_row, &recipe, kernel_of, kinds, &data)?;
+                disks = image::machine_with_disks(&of_row, &recipe, other, kinds, &data)?;
             }
         }
         emulator.disks.push(Disk {
@@ -144,6 +146,13 @@ fn run_one(context: &Context, row: &Row) -> Result<Report> {
     Ok(report)
 }
 
+fn other_release(row: &Row) -> OtherRelease<'_> {
+    OtherRelease {
+        guest: row.guest_release.as_deref(),
+        kernel: row.guest_kernel.as_deref(),
+    }
+}
+
 /// Whether nothing is on the data disk that the recipe does not bring.
 fn is_usual(row: &Row) -> bool {
     row.copies.is_empty()
@@ -167,8 +176,7 @@ fn furnish(context: &Context, machine: &Path, row: &Row) -> Result<()> {
         }
     }
     for name in &row.guests {
-        let kernel_of = row.guest_kernel.as_deref();
-        guest_disk::install(context, &Store::open(context)?, name, kernel_of)?;
+        guest_disk::install(context, &Store::open(context)?, name, other_release(row))?;
     }
     let root = machines.parent().context("the machines are nowhere")?;
     for (path, text) in &row.data_files {

@@ -1,7 +1,6 @@
 //! A guest's recipe: `image-recipes/guest-NAME.yaml`.
 
-use crate::digest;
-use crate::like;
+use crate::{digest, like, packages};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +39,9 @@ pub struct GuestRecipe {
     /// Debian's packages; what they depend on comes along. Without any, there is no userland on the disk.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// The Debian release that they are of, if it is not the usual one.
+    #[serde(default)]
+    pub release: Option<String>,
     /// Packages of that list that others come in place of.
     #[serde(default)]
     instead: BTreeMap<String, String>,
@@ -94,6 +96,10 @@ impl GuestRecipe {
             recipe.packages.is_empty() != recipe.boot_files.is_empty(),
             "a guest has either packages or boot_files"
         );
+        ensure!(
+            recipe.release.is_none() || recipe.boot_files.is_empty(),
+            "boot_files are of the usual release alone"
+        );
         let paths = recipe.exclude.iter().chain(recipe.files.keys());
         for path in paths.chain(recipe.boot_files.keys()) {
             let inside = path.strip_prefix('/');
@@ -105,10 +111,12 @@ impl GuestRecipe {
         Ok(recipe)
     }
 
-    /// Reads `guest-NAME.yaml` in a folder, which may be like another one there.
-    pub fn read(folder: &Path, name: &str) -> Result<Self> {
+    /// Reads `guest-NAME.yaml` in a folder, which may be like another one there, as it is with a Debian release: what
+    /// differs then is in `release-RELEASE.yaml`.
+    pub fn read(folder: &Path, name: &str, release: Option<&str>) -> Result<Self> {
         let named = |name: &str| folder.join(format!("guest-{name}.yaml"));
-        Self::parse(&like::read(&named(name), named)?)
+        let differs = release.map(|release| folder.join(format!("release-{release}.yaml")));
+        Self::parse(&like::read(&named(name), named, differs.as_deref())?)
             .with_context(|| format!("{} is no guest's recipe", named(name).display()))
     }
 
@@ -118,6 +126,11 @@ impl GuestRecipe {
         self.files
             .iter()
             .map(move |(path, text)| (path.trim_start_matches('/'), text.replace(ROOT_UUID, &uuid)))
+    }
+
+    /// A package of the guest's release, as the store calls it.
+    pub fn of_release(&self, name: &str) -> String {
+        packages::of_release(self.release.as_deref(), name)
     }
 
     /// The packages that they are of, each once.
@@ -210,21 +223,26 @@ machine: {generation: 1, memory_mib: 128}
     fn the_recipes_of_this_checkout_are_read() {
         let root = crate::context::Context::find(true).unwrap().root;
         let folder = root.join("image-recipes");
-        let recipe = GuestRecipe::read(&folder, "debian").unwrap();
+        let recipe = GuestRecipe::read(&folder, "debian", None).unwrap();
         assert_eq!(recipe.name, "debian");
-        let netboot = GuestRecipe::read(&folder, "netboot").unwrap();
+        let netboot = GuestRecipe::read(&folder, "netboot", None).unwrap();
         assert_eq!(netboot.name, "netboot");
-        let uefi = GuestRecipe::read(&folder, "debian-uefi").unwrap();
+        let uefi = GuestRecipe::read(&folder, "debian-uefi", None).unwrap();
         assert_eq!(
             (uefi.name.as_str(), uefi.firmware),
             ("debian-uefi", Firmware::Uefi)
         );
         assert!(uefi.packages.len() > recipe.packages.len());
         assert!(uefi.machine_file().unwrap().contains("generation: 2\n"));
-        let screen = GuestRecipe::read(&folder, "debian-screen").unwrap();
+        let screen = GuestRecipe::read(&folder, "debian-screen", None).unwrap();
         assert_eq!(screen.packages.len(), uefi.packages.len());
         let has = |name: &str| screen.packages.iter().any(|package| package == name);
         assert!(has("linux-image-amd64") && !has("linux-image-cloud-amd64"));
         assert_eq!(screen.firmware, Firmware::Uefi);
+        for release in ["bullseye", "bookworm"] {
+            let older = GuestRecipe::read(&folder, "debian-uefi", Some(release)).unwrap();
+            assert_eq!(older.of_release("bash"), format!("{release}/bash"));
+            assert_eq!(older.name, uefi.name);
+        }
     }
 }

@@ -50,10 +50,12 @@ const LOADERS: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// The packages of the boot loaders; the disk is made of them, too.
-pub fn packages(store: &Store) -> Result<Vec<packages::Package>> {
-    let mut names = LOADERS.map(|(package, ..)| package).to_vec();
+pub fn packages(store: &Store, recipe: &GuestRecipe) -> Result<Vec<packages::Package>> {
+    let mut names = LOADERS
+        .map(|(package, ..)| recipe.of_release(package))
+        .to_vec();
     names.dedup();
-    store.fetch(&names)
+    store.fetch(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Makes [`DISK`] from the userland's archive, and of that the VHDX.
@@ -110,7 +112,8 @@ fn system_partition(context: &Context, store: &Store, recipe: &GuestRecipe) -> R
     );
     let mut files = vec![("EFI/debian/grub.cfg", config.into_bytes())];
     for (package, from, to) in LOADERS {
-        let content = read(&packages::unpacked(context, store, package)?.join(from))?;
+        let package = recipe.of_release(package);
+        let content = read(&packages::unpacked(context, store, &package)?.join(from))?;
         files.extend(to.iter().map(|path| (*path, content.clone())));
     }
     let files: Vec<_> = files

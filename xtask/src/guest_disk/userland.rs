@@ -4,7 +4,7 @@ use super::is_kernel;
 use super::recipe::GuestRecipe;
 use super::sandbox::Sandbox;
 use crate::context::{create_folder, write};
-use crate::packages::Package;
+use crate::packages::{self, Package, Store};
 use anyhow::{Context as _, Result, ensure};
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use std::path::Path;
 /// The archive's name in the working folder.
 pub const ARCHIVE: &str = "root.tar";
 
-/// fakeroot's parts, copied from the tools so that they are no part of the userland.
+/// fakeroot's parts, which are no part of the userland but work with its C library.
 const FAKEROOT: [(&str, &str); 3] = [
     ("usr/bin/fakeroot-sysv", "fakeroot"),
     ("usr/bin/faked-sysv", "faked"),
@@ -60,15 +60,31 @@ fakeroot -i /build/owners -- tar --create --file=/build/root.tar --directory=/ \
     --exclude='./var/lib/dpkg/*-old' .
 "#;
 
+/// Folders that are links to those of the same name in `/usr`.
+const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// fakeroot's packages, of the guest's release.
+pub fn fakeroot(store: &Store, recipe: &GuestRecipe) -> Result<Vec<Package>> {
+    let names = ["fakeroot", "libfakeroot"].map(|name| recipe.of_release(name));
+    store.fetch(&names.each_ref().map(String::as_str))
+}
+
 /// Makes [`ARCHIVE`] in `work`; `root` becomes the tree.
 pub fn build(
     recipe: &GuestRecipe,
     packages: &[Package],
-    tools: &Sandbox,
+    fakeroot: &[Package],
     root: &Path,
     work: &Path,
 ) -> Result<()> {
-    lend_fakeroot(tools, work)?;
+    lend_fakeroot(fakeroot, work)?;
+    // As debootstrap does it for a release whose packages don't bring these links.
+    create_folder(root)?;
+    for name in MERGED {
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name))
+            .with_context(|| format!("{} can't be linked", root.join(name).display()))?;
+        create_folder(&root.join("usr").join(name))?;
+    }
     // Unpacked once without dpkg, so that there is a dpkg to do it properly.
     // The kernel is left to it: an older one has a folder where /lib is a link.
     let needed: Vec<Package> = packages.iter().filter(|p| !is_kernel(p)).cloned().collect();
@@ -136,9 +152,13 @@ fn write_file(root: &Path, path: &Path, text: &str) -> Result<()> {
     }
 }
 
-fn lend_fakeroot(tools: &Sandbox, work: &Path) -> Result<()> {
+fn lend_fakeroot(packages: &[Package], work: &Path) -> Result<()> {
+    let folder = work.join("fakeroot-packages");
+    for package in packages {
+        packages::unpack(&package.path, &folder)?;
+    }
     for (from, name) in FAKEROOT {
-        let from = tools.root().join(from);
+        let from = folder.join(from);
         std::fs::copy(&from, work.join(name))
             .with_context(|| format!("{} can't be copied", from.display()))?;
     }

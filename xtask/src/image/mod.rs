@@ -10,10 +10,11 @@ pub mod partition_table;
 mod pe;
 
 use crate::context::{Context, read, write};
+use crate::guest_disk::{self, OtherRelease};
 use crate::machine_disks::MachineDisk;
 use crate::packages::{self, Store};
 use crate::recipe::Recipe;
-use crate::{digest, guest_disk, machine_disks, toolchain};
+use crate::{digest, machine_disks, toolchain};
 use anyhow::{Context as _, Result, ensure};
 pub use data_disk::format_ext4;
 use partition_table::Part;
@@ -116,17 +117,22 @@ pub fn machines_with(
     change: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     // The store is closed again before the change, which may want it.
-    let machine = guest_disk::install(context, &Store::open(context)?, &recipe.data.machine, None)?;
+    let machine = guest_disk::install(
+        context,
+        &Store::open(context)?,
+        &recipe.data.machine,
+        OtherRelease::default(),
+    )?;
     change(&machine)?;
     data_disk::build(context, recipe, &context.out.join("data"))
 }
 
-/// The same at `path`, for a machine with another kernel or other disks than its guest's recipe gives it; see
+/// The same at `path`, for a machine with another release or other disks than its guest's recipe gives it; see
 /// [`machine_disks`].
 pub fn machine_with_disks(
     context: &Context,
     recipe: &Recipe,
-    kernel_of: Option<&str>,
+    other: OtherRelease,
     kinds: &[DiskKind],
     path: &Path,
 ) -> Result<Vec<MachineDisk>> {
@@ -137,12 +143,8 @@ pub fn machine_with_disks(
         false => Ok(()),
     };
     remove()?;
-    let machine = guest_disk::install(
-        context,
-        &Store::open(context)?,
-        &recipe.data.machine,
-        kernel_of,
-    )?;
+    let machine =
+        guest_disk::install(context, &Store::open(context)?, &recipe.data.machine, other)?;
     let disks = machine_disks::replace(&machine, &context.out.join("disks"), kinds)?;
     let made = data_disk::build(context, recipe, &folder)?;
     std::fs::rename(&made, path).with_context(|| format!("{} can't be moved", made.display()))?;

@@ -21,12 +21,14 @@ use crate::{digest, progress};
 use anyhow::{Context as _, Result, ensure};
 use client::Client;
 use lock::{Lock, Pin};
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 pub use tree::Tree;
 
-/// The Debian release whose packages are used.
+/// The Debian release whose packages are used where no other one is named.
 pub const RELEASE: &str = "trixie";
 
 /// One package that lies in the cache and has the digest of the lock file.
@@ -46,7 +48,8 @@ pub struct Store {
     lock: RefCell<Lock>,
     lock_path: PathBuf,
     locked: bool,
-    client: OnceCell<Client>,
+    /// By release.
+    clients: RefCell<BTreeMap<String, Rc<Client>>>,
     _guard: std::fs::File,
 }
 
@@ -66,22 +69,18 @@ impl Store {
             lock_path,
             folder,
             locked: context.locked,
-            client: OnceCell::new(),
+            clients: RefCell::default(),
             _guard: guard,
         })
     }
 
     /// The named packages alone, in the order of the names; `RELEASE/NAME` is one of another release.
     pub fn fetch(&self, names: &[&str]) -> Result<Vec<Package>> {
-        let mut absent: Vec<&str> = names
+        let absent: Vec<&str> = names
             .iter()
             .copied()
             .filter(|name| self.cached(name).is_none())
             .collect();
-        for (release, name) in absent.iter().filter_map(|name| name.split_once('/')) {
-            self.fetch_of(release, name)?;
-        }
-        absent.retain(|name| !name.contains('/'));
         if !absent.is_empty() {
             self.resolve(&absent)?;
             self.download(&absent)?;
@@ -92,9 +91,18 @@ impl Store {
     /// The named packages and all that they depend on, without recommendations, in the order in
     /// which the package client would unpack them. Those of another release come last and alone.
     pub fn fetch_with_dependencies(&self, names: &[&str]) -> Result<Vec<Package>> {
+        self.fetch_with_dependencies_of(None, names)
+    }
+
+    /// The same for names of another release than the usual one.
+    pub fn fetch_with_dependencies_of(
+        &self,
+        release: Option<&str>,
+        names: &[&str],
+    ) -> Result<Vec<Package>> {
         let (others, names): (Vec<&str>, Vec<&str>) =
             names.iter().partition(|name| name.contains('/'));
-        let names = self.with_dependencies(&names)?;
+        let names = self.with_dependencies(release, &names)?;
         let names = names.iter().map(String::as_str).chain(others);
         self.fetch(&names.collect::<Vec<_>>())
     }
@@ -112,7 +120,7 @@ impl Store {
             self.warn_of_dropped(&name);
         }
         self.may_change(&format!("the meta package {meta}"))?;
-        let depends = self.client()?.depends(meta)?;
+        let depends = self.client(RELEASE)?.depends(meta)?;
         let name = wanted(&depends)
             .with_context(|| format!("{meta} depends on no package named {prefix}…"))?;
         self.change(|lock| {
@@ -121,8 +129,11 @@ impl Store {
         Ok(name)
     }
 
-    fn with_dependencies(&self, names: &[&str]) -> Result<Vec<String>> {
-        let key = names.join(" ");
+    fn with_dependencies(&self, release: Option<&str>, names: &[&str]) -> Result<Vec<String>> {
+        let key = match release {
+            Some(release) => format!("{release}: {}", names.join(" ")),
+            None => names.join(" "),
+        };
         let known = self.lock.borrow().sets.get(&key).cloned();
         if let Some(set) = known {
             let dropped = self.dropped(&set)?;
@@ -138,7 +149,9 @@ impl Store {
             })?;
         }
         self.may_change(&format!("what {key} depends on"))?;
-        let set = self.client()?.dependencies(names)?;
+        let client = self.client(release.unwrap_or(RELEASE))?;
+        let set = client.dependencies(names)?;
+        let set: Vec<String> = set.iter().map(|name| of_release(release, name)).collect();
         self.change(|lock| {
             lock.sets.insert(key, set.clone());
         })?;
@@ -154,8 +167,7 @@ impl Store {
         if absent.peek().is_none() {
             return Ok(true);
         }
-        let client = self.client()?;
-        let index = client.pins(&absent.copied().collect::<Vec<_>>())?;
+        let index = self.offered(&absent.copied().collect::<Vec<_>>())?;
         Ok(names
             .iter()
             .all(|name| self.cached(name).is_some() || index.contains_key(*name)))
@@ -168,7 +180,7 @@ impl Store {
         if absent.is_empty() {
             return Ok(Vec::new());
         }
-        let index = self.client()?.pins(&absent)?;
+        let index = self.offered(&absent)?;
         let lock = self.lock.borrow();
         let is_there = |name: &&str| {
             let mut offered = index.get(*name).into_iter().flatten();
@@ -191,12 +203,12 @@ impl Store {
     /// Brings the lock up to date for packages that have to be fetched: those that it lacks, and
     /// those whose version the mirror has dropped.
     fn resolve(&self, names: &[&str]) -> Result<()> {
-        let index = self.client()?.pins(names)?;
+        let index = self.offered(names)?;
         let mut changed = Vec::new();
         for name in names {
             let offered = index
                 .get(*name)
-                .with_context(|| format!("{RELEASE} has no package {name}"))?;
+                .with_context(|| format!("{} has no package {}", parts(name).0, parts(name).1))?;
             let locked = self.lock.borrow().packages.get(*name).cloned();
             if let Some(old) = locked {
                 if let Some(same) = offered.iter().find(|pin| pin.version == old.version) {
@@ -224,7 +236,12 @@ impl Store {
         /// Packages fetched by one call of the client.
         const BATCH: usize = 16;
         let bar = progress::bar("packages", names.len() as u64);
-        for batch in names.chunks(BATCH) {
+        let by_release = by_release(names);
+        let batches = by_release.iter().flat_map(|(release, names)| {
+            let batches = names.chunks(BATCH);
+            batches.map(move |batch| (release, batch))
+        });
+        for (release, batch) in batches {
             let mut wanted = Vec::new();
             for name in batch {
                 let lock = self.lock.borrow();
@@ -232,10 +249,11 @@ impl Store {
                     .packages
                     .get(*name)
                     .context("a package was not resolved")?;
-                wanted.push((*name, pin.version.clone(), self.path(name, pin)));
+                let path = self.path(name, pin);
+                wanted.push((without_release(name), pin.version.clone(), path));
             }
             bar.set_message(batch.join(" "));
-            self.client()?.download(&wanted)?;
+            self.client(release)?.download(&wanted)?;
             bar.inc(batch.len() as u64);
         }
         bar.finish_and_clear();
@@ -275,12 +293,34 @@ impl Store {
         self.folder.join(format!("{name}_{version}.deb"))
     }
 
-    fn client(&self) -> Result<&Client> {
-        if self.client.get().is_none() {
-            let client = Client::prepare(&self.folder.join("client"), RELEASE)?;
-            let _ = self.client.set(client);
+    /// The package client for a release, with a fresh index.
+    fn client(&self, release: &str) -> Result<Rc<Client>> {
+        if let Some(client) = self.clients.borrow().get(release) {
+            return Ok(client.clone());
         }
-        self.client.get().context("the package client is not ready")
+        let folder = match release {
+            RELEASE => "client".to_owned(),
+            other => format!("client-{other}"),
+        };
+        let client = Rc::new(Client::prepare(&self.folder.join(folder), release)?);
+        let mut clients = self.clients.borrow_mut();
+        clients.insert(release.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Versions and digests that the mirror has of packages, the newest first; see [`Client::pins`].
+    fn offered(&self, names: &[&str]) -> Result<BTreeMap<String, Vec<Pin>>> {
+        let mut offered = BTreeMap::new();
+        for (release, names) in by_release(names) {
+            let bare: Vec<&str> = names.iter().map(|name| without_release(name)).collect();
+            let mut index = self.client(release)?.pins(&bare)?;
+            for name in names {
+                if let Some(pins) = index.remove(without_release(name)) {
+                    offered.insert(name.to_owned(), pins);
+                }
+            }
+        }
+        Ok(offered)
     }
 
     fn may_change(&self, what: &str) -> Result<()> {
@@ -299,9 +339,31 @@ impl Store {
     }
 }
 
-/// The name of a package that the lock has with its release before it.
+/// What a package of a release is called here and in the lock: `RELEASE/NAME`, or its name alone if it is of
+/// [`RELEASE`].
+pub fn of_release(release: Option<&str>, name: &str) -> String {
+    match release {
+        None | Some(RELEASE) => name.to_owned(),
+        Some(release) => format!("{release}/{name}"),
+    }
+}
+
+/// The release and the name of a package that is called so.
+fn parts(key: &str) -> (&str, &str) {
+    key.split_once('/').unwrap_or((RELEASE, key))
+}
+
 fn without_release(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or(key)
+    parts(key).1
+}
+
+/// In the order in which they were named.
+fn by_release<'a>(names: &[&'a str]) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut by_release: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for name in names {
+        by_release.entry(parts(name).0).or_default().push(name);
+    }
+    by_release
 }
 
 /// Among what a meta package depends on, the one package whose name starts with `prefix`.
@@ -354,4 +416,19 @@ pub fn unpacked(context: &Context, store: &Store, name: &str) -> Result<PathBuf>
             .with_context(|| format!("{} can't be written", folder.display()))?;
     }
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_sorted_by_release() {
+        let names = ["bash", "bookworm/ovmf", "dash", "bookworm/bash"];
+        let sorted = by_release(&names);
+        assert_eq!(sorted[RELEASE], ["bash", "dash"]);
+        assert_eq!(sorted["bookworm"], ["bookworm/ovmf", "bookworm/bash"]);
+        assert_eq!(of_release(Some(RELEASE), without_release(names[1])), "ovmf");
+        assert_eq!(of_release(Some("bookworm"), "ovmf"), names[1]);
+    }
 }
