@@ -49,6 +49,8 @@ pub struct Machine {
     pub generation_id: [u8; 16],
     /// Whether it has a TPM.
     pub tpm: bool,
+    /// Whether the operating system may hibernate: sleep state S4.
+    pub hibernation: bool,
 }
 
 /// Tables that differ between machines.

@@ -23,8 +23,11 @@ const EVENTS: u16 = TIMER_EVENT | GLOBAL_EVENT | POWER_BUTTON_EVENT | RTC_EVENT;
 const SCI_ENABLE: u16 = 1;
 const SLEEP_ENABLE: u16 = 1 << 13;
 const SLEEP_TYPE: u16 = 7 << 10;
-/// Value of the sleep type field that turns the machine off: soft-off, as the `_S5` object says.
-pub const SLEEP_TYPE_OFF: u16 = 0;
+/// Values of the sleep type field, as the `_S5` and `_S4` objects say. Either turns the machine off: what a guest
+/// hibernates with is on its own disk.
+pub const SLEEP_TYPE_OFF: u8 = 0;
+/// What a guest that hibernates writes.
+pub const SLEEP_TYPE_HIBERNATE: u8 = 1;
 
 /// Command at port B2h that hands power management to the operating system.
 pub const ACPI_ENABLE: u8 = 0xf1;
@@ -116,10 +119,11 @@ impl AcpiPm {
             self.write_byte(offset, byte);
         }
         if self.control & SLEEP_ENABLE != 0 {
-            // The bit is a trigger and reads as 0. Sleep states other than off are not offered; as
+            // The bit is a trigger and reads as 0. Sleep states that keep memory are not offered; as
             // on a board without them, nothing happens.
             self.control &= !SLEEP_ENABLE;
-            outputs.power_off |= (self.control & SLEEP_TYPE) >> 10 == SLEEP_TYPE_OFF;
+            let kind = ((self.control & SLEEP_TYPE) >> 10) as u8;
+            outputs.power_off |= matches!(kind, SLEEP_TYPE_OFF | SLEEP_TYPE_HIBERNATE);
         }
         self.signal(interrupts);
     }

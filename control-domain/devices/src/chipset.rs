@@ -65,6 +65,8 @@ pub struct Config {
     pub boot_order: Vec<BootDevice>,
     /// Show the host bridge as Hyper-V's once the BIOS is through. No guest of today needs it.
     pub identity_flip: bool,
+    /// Whether its operating system may hibernate.
+    pub hibernation: bool,
 }
 
 /// The chipset of one machine.
@@ -117,6 +119,7 @@ impl Chipset {
             memory_size,
             config.guid,
             config.generation_id,
+            config.hibernation,
         );
         if let Some(boot) = &config.network_boot {
             files.insert(NetworkBoot::ROM_FILE.into(), boot.rom.clone());
@@ -354,6 +357,7 @@ fn firmware_files(
     memory_size: MemorySize,
     guid: [u8; 16],
     generation_id: [u8; 16],
+    hibernation: bool,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut files = acpi::generation_1::files(acpi::Machine {
         processor_count,
@@ -361,6 +365,7 @@ fn firmware_files(
         high_memory_end: memory_size.high_end(),
         generation_id,
         tpm: false,
+        hibernation,
     });
     files.extend(smbios::files(smbios::Machine {
         generation: smbios::Generation::One,

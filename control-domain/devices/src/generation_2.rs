@@ -70,6 +70,8 @@ pub struct Config {
     pub boot_order: Vec<BootDevice>,
     /// The TPM, if the machine has one.
     pub tpm: Option<Tpm>,
+    /// Whether its operating system may hibernate.
+    pub hibernation: bool,
 }
 
 /// Disks that the firmware has slots for.
@@ -324,6 +326,7 @@ fn firmware_files(config: &Config, memory: MemorySize) -> FwCfg {
         high_memory_end: memory.high_end(),
         generation_id: config.generation_id,
         tpm: config.tpm.is_some(),
+        hibernation: config.hibernation,
     });
     files.extend(smbios::files(smbios::Machine {
         generation: smbios::Generation::Two,

@@ -49,6 +49,9 @@ pub struct MachineFile {
     pub tpm: bool,
     /// Whether its firmware starts only what is signed: on if it is not given; Generation 2 only.
     pub secure_boot: Option<Switch>,
+    /// Whether its operating system may hibernate, which Hyper-V does not offer until it is asked to.
+    #[serde(default)]
+    pub hibernation: bool,
     /// Number of processors, 1 to 64.
     pub processors: usize,
     /// Size of the memory in MiB.

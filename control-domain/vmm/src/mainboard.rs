@@ -87,6 +87,7 @@ impl Parts<'_> {
             network_boot: None,
             boot_order: self.boot_order(),
             identity_flip: false,
+            hibernation: self.file.hibernation,
         }
     }
 
@@ -122,6 +123,7 @@ impl Parts<'_> {
             network: None,
             boot_order: self.boot_order(),
             tpm: None,
+            hibernation: self.file.hibernation,
         }
     }
 

@@ -1,5 +1,5 @@
 //! The namespace of a Generation 1 machine: the PCI root with its interrupt routing, what is on the ISA bus,
-//! VMBus, the processors, soft-off. The last three are other machines' too.
+//! VMBus, the processors, sleep states. The last three are other machines' too.
 
 use super::generation_1::{PCI_IRQS, PM_BASE, SMBUS_BASE};
 use super::resources::{IsaDma, IsaInterrupt, ports};
@@ -25,22 +25,29 @@ pub fn dsdt(machine: Machine) -> Sdt {
     table(machine, inside)
 }
 
-/// A table with soft-off, `devices` and the processors.
+/// A table with sleep states, `devices` and the processors.
 pub fn table(machine: Machine, mut devices: Vec<u8>) -> Sdt {
     let mut dsdt = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, OEM_REVISION);
     let mut aml = Vec::new();
-    let off = u8::try_from(acpi_pm::SLEEP_TYPE_OFF).unwrap_or(0);
-    Name::new(
-        Path::new("\\_S5_"),
-        &Package::new(vec![&off, &off, &ZERO, &ZERO]),
-    )
-    .to_aml_bytes(&mut aml);
+    sleep_state("\\_S5_", acpi_pm::SLEEP_TYPE_OFF, &mut aml);
+    if machine.hibernation {
+        sleep_state("\\_S4_", acpi_pm::SLEEP_TYPE_HIBERNATE, &mut aml);
+    }
     for id in 0..machine.processor_count {
         processor(id, &mut devices);
     }
     aml.extend(Scope::raw(Path::new("\\_SB_"), devices));
     dsdt.append_slice(&aml);
     dsdt
+}
+
+/// ACPI 6.4 §7.4.2: what to write to PM1a and PM1b, and two reserved values.
+fn sleep_state(name: &str, kind: u8, aml: &mut Vec<u8>) {
+    Name::new(
+        Path::new(name),
+        &Package::new(vec![&kind, &kind, &ZERO, &ZERO]),
+    )
+    .to_aml_bytes(aml);
 }
 
 /// As in the MADT, by unique number.

@@ -12,6 +12,7 @@ const MACHINE: Machine = Machine {
     high_memory_end: 1 << 32,
     generation_id: *b"0123456789abcdef",
     tpm: false,
+    hibernation: false,
 };
 
 /// The tables of a Generation 1 machine as an operating system sees them, by signature.
@@ -220,4 +221,21 @@ fn a_tpm_has_a_table_and_a_device() {
     assert_eq!(table[40..48], 0xfed4_0040u64.to_le_bytes());
     assert_eq!((table.len(), table[48], sum(table)), (64, 7, 0));
     assert!(with["DSDT"].windows(8).any(|bytes| bytes == b"MSFT0101"));
+}
+
+#[test]
+fn hibernation_is_told_where_it_is_wanted() {
+    for hibernation in [false, true] {
+        let machine = Machine {
+            hibernation,
+            ..MACHINE
+        };
+        for files in [generation_1::files(machine), generation_2::files(machine)] {
+            let (tables, ..) = place(files);
+            // ACPI 6.4 §20.2.5.1, §20.2.5.4: a name, a package of four, and 1 is what turns it off.
+            let s4 = b"\x08\\_S4_\x12\x06\x04\x01\x01\x00\x00";
+            let told = tables["DSDT"].windows(s4.len()).any(|bytes| bytes == s4);
+            assert_eq!(told, hibernation);
+        }
+    }
 }

@@ -53,10 +53,13 @@ fn timer_overflow_interrupts_when_enabled() {
 #[test]
 fn soft_off() {
     let mut bench = Bench::default();
-    bench.write(4, 2, 0x0401 | 1 << 13, 0);
-    assert!(!bench.outputs.power_off, "sleep type 1 is not off");
-    bench.write(4, 2, 0x2001, 0);
-    assert!(bench.outputs.power_off);
+    bench.write(4, 2, 0x0801 | 1 << 13, 0);
+    assert!(!bench.outputs.power_off, "sleep type 2 is not off");
+    for hibernate_or_off in [0x2401, 0x2001] {
+        bench.outputs.power_off = false;
+        bench.write(4, 2, hibernate_or_off, 0);
+        assert!(bench.outputs.power_off);
+    }
     assert_eq!(bench.pm.read(4, 2, 0), 1);
 }
 

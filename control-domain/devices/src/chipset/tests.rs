@@ -26,6 +26,7 @@ impl Bench {
             network_boot: None,
             boot_order: Vec::new(),
             identity_flip: false,
+            hibernation: false,
         }
     }
 

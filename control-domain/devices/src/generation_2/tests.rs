@@ -73,6 +73,7 @@ impl Bench {
             }),
             boot_order: Vec::new(),
             tpm: None,
+            hibernation: false,
         });
         let ram = Ram::new(1 << 20);
         Bench { chipset, ram }

@@ -47,6 +47,7 @@ fn chipset(memory: &BusMemory) -> Chipset {
         network_boot: None,
         boot_order: Vec::new(),
         identity_flip: false,
+        hibernation: false,
     });
     let mut write = |port: u32, value| chipset.port_write(port as u16, 4, value, 0, memory);
     // Device 10: where its ports are; ports and bus mastering on.
