@@ -1,4 +1,4 @@
-//! The receive process. Source: §4.2.1, §4.3.3.
+//! The receive process. Source: §4.2.1, §4.3.
 
 use super::descriptor::Descriptor;
 use super::{Dec21140, Process, status};

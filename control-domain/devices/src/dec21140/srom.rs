@@ -1,6 +1,6 @@
 //! The serial ROM, a 93C46 with 64 words behind CSR9: the card's address and its medium.
 //!
-//! Source: §3.2.2.9 and §7.4 of the manual; Digital Semiconductor 21X4 Serial ROM Format 3.03 for what is in it.
+//! Source: §3.2.2.9 of the manual; Digital Semiconductor 21X4 Serial ROM Format 3.03 for what is in it.
 
 const WORDS: usize = 64;
 const BYTES: usize = WORDS * 2;

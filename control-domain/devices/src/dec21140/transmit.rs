@@ -1,4 +1,4 @@
-//! The transmit process. Source: §4.2.2, §4.2.3 setup frames, §4.3.4.
+//! The transmit process. Source: §4.2.2, §4.2.3 setup frames, §4.3.
 
 use super::descriptor::Descriptor;
 use super::filter::Filter;
